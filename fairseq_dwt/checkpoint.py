@@ -1,0 +1,207 @@
+"""Reading fairseq checkpoints: safely, whatever fairseq wrote them, with canonical names.
+
+The pre-trained file is the one source of θ0 and of the model's shape. Reading it never runs code
+from it: torch loads it with ``weights_only`` and the few classes that fairseq checkpoints hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import pickle
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+from torch import Tensor
+
+from .errors import DwtError
+from .matrices import canonical_name, is_head, ticket_matrices
+
+__all__ = ["Pretrained", "allow_fairseq_classes", "load_checkpoint", "model_tensors"]
+
+#: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
+SIZES = (
+    "encoder_layers",
+    "encoder_embed_dim",
+    "encoder_ffn_embed_dim",
+    "encoder_attention_heads",
+    "max_positions",
+)
+#: Settings that change what the same tensors compute. Dropouts are not here: a user may choose.
+FUNCTION = (
+    "activation_fn",
+    "pooler_activation_fn",
+    "encoder_normalize_before",
+    "encoder_learned_pos",
+    "layernorm_embedding",
+    "no_token_positional_embeddings",
+    "untie_weights_roberta",
+)
+
+
+def allow_fairseq_classes() -> None:
+    """Let ``torch.load(weights_only=True)`` read the classes that fairseq checkpoints hold."""
+    # torch < 2.4 (Python 3.8 has 2.4) has no such list and does not need one.
+    if hasattr(torch.serialization, "add_safe_globals"):
+        torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+def load_checkpoint(path: str) -> Dict[str, Any]:
+    """Read a fairseq checkpoint on the CPU without running code from it.
+
+    Args:
+        path: a file that fairseq saved (``model.pt``, ``checkpoint_best.pt``).
+
+    Returns:
+        the saved dictionary: ``model`` (state dict), ``args`` or ``cfg``, and more.
+
+    Raises:
+        DwtError: no such file, not a fairseq checkpoint, truncated, or it holds other classes.
+    """
+    allow_fairseq_classes()
+    if not os.path.isfile(path):
+        raise DwtError(f"{path}: expected a fairseq checkpoint, found no file; check the path")
+    try:
+        # Mapped, a file costs no memory until a tensor is touched. Files of 2019 are not zip
+        # archives and cannot be mapped.
+        mapped = {"mmap": True} if _is_zip(path) else {}
+        state = torch.load(path, map_location="cpu", weights_only=True, **mapped)
+    except pickle.UnpicklingError as error:
+        raise DwtError(
+            f"{path}: expected tensors and plain settings, got something else "
+            f"({str(error).splitlines()[0]}); if you trust the file, load it with "
+            "torch.load(weights_only=False) and save its 'model' and 'args' again"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise DwtError(
+            f"{path}: expected a fairseq checkpoint, got a file that torch cannot read "
+            f"({str(error).splitlines()[0]}); it may be truncated: fetch or save it again"
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
+        raise DwtError(
+            f"{path}: expected a fairseq checkpoint (a dictionary with 'model'), got "
+            f"{type(state).__name__}; a Hugging Face file must be converted first"
+        )
+    return state
+
+
+def _is_zip(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def model_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """A RoBERTa's own tensors under canonical names; classification heads keep their names.
+
+    Checkpoints of 2019 hold q, k and v as one ``in_proj_weight`` (3 · embed_dim, embed_dim); it is
+    split here as fairseq splits it (views, no copy). The LM head is left out.
+    """
+    tensors: Dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if is_head(name):
+            tensors[name[name.index("classification_heads.") :]] = tensor
+            continue
+        canonical = canonical_name(name)
+        if canonical is None:
+            continue
+        prefix, _, last = canonical.rpartition(".")
+        if last in ("in_proj_weight", "in_proj_bias"):
+            part_name = last[len("in_proj_") :]
+            for projection, part in zip("qkv", tensor.chunk(3)):
+                tensors[f"{prefix}.{projection}_proj.{part_name}"] = part
+        else:
+            tensors[canonical] = tensor
+    return tensors
+
+
+class Pretrained:
+    """A pre-trained RoBERTa checkpoint file: θ0, the model's shape, its fingerprint.
+
+    Attributes:
+        path: absolute path of the file.
+        tensors: ``{canonical name: tensor}``, dtypes as saved, on the CPU, mapped where possible.
+        settings: the model's settings by fairseq's names (see :data:`SIZES`, :data:`FUNCTION`).
+        num_parameters: all pre-trained parameters, tied ones once, no classification head.
+
+    Raises:
+        DwtError: the file cannot be read or holds no RoBERTa.
+    """
+
+    def __init__(self, path: str):
+        self.path = os.path.abspath(path)
+        state = load_checkpoint(self.path)
+        self.tensors = {
+            name: tensor
+            for name, tensor in model_tensors(state["model"]).items()
+            if not is_head(name) and tensor.is_floating_point()
+        }
+        self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
+        if not self.matrices:
+            raise DwtError(
+                f"{self.path}: expected a RoBERTa (tensors named "
+                "…sentence_encoder.layers.0.fc1.weight), found none; name a fairseq RoBERTa"
+            )
+        self.settings = self._read_settings(state)
+        self.num_parameters = sum(t.numel() for t in self.tensors.values()) + sum(
+            tensor.numel()
+            for name, tensor in state["model"].items()
+            # lm_head.weight is the token embedding, tied
+            if "lm_head." in name and not name.endswith("lm_head.weight")
+        )
+        self._fingerprint: Optional[str] = None
+
+    def _read_settings(self, state: Mapping[str, Any]) -> Dict[str, Any]:
+        saved: Mapping[str, Any] = {}
+        if state.get("args") is not None:
+            saved = vars(state["args"]) if not isinstance(state["args"], dict) else state["args"]
+        elif isinstance(state.get("cfg"), Mapping):
+            model = state["cfg"].get("model") or {}
+            saved = vars(model) if isinstance(model, argparse.Namespace) else model
+        settings = {name: saved[name] for name in SIZES + FUNCTION if saved.get(name) is not None}
+        for name, size in self._sizes_of_tensors().items():
+            if settings.setdefault(name, size) != size:
+                raise DwtError(
+                    f"{self.path}: its settings say {name} = {settings[name]} but its tensors say "
+                    f"{size}; the file is inconsistent: fetch it again"
+                )
+        heads, width = settings.get("encoder_attention_heads"), settings["encoder_embed_dim"]
+        if heads is None:
+            # No tensor shows the number of heads. Every published RoBERTa has heads of 64.
+            if width % 64:
+                raise DwtError(
+                    f"{self.path}: does not say how many attention heads it has and its width "
+                    f"{width} is no multiple of 64; save it with its args (encoder_attention_heads)"
+                )
+            settings["encoder_attention_heads"] = width // 64
+        return settings
+
+    def _sizes_of_tensors(self) -> Dict[str, int]:
+        first = self.matrices[0]
+        fc1 = next(m for m in self.matrices if m.kind == "FC1")
+        sizes = {
+            "encoder_layers": 1 + max(m.layer for m in self.matrices),
+            "encoder_embed_dim": first.in_features,
+            "encoder_ffn_embed_dim": fc1.out_features,
+        }
+        positions = self.tensors.get("encoder.sentence_encoder.embed_positions.weight")
+        if positions is not None:
+            # fairseq counts positions from padding_idx + 1 = 2
+            sizes["max_positions"] = positions.shape[0] - 2
+        return sizes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, shapes and values of θ0 (computed once, streamed).
+
+        Values are hashed as fp32, so that a file saved in fp16 and the same weights saved in fp32
+        are the same model.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for name in sorted(self.tensors):
+                tensor = self.tensors[name]
+                digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+                digest.update(memoryview(tensor.detach().float().contiguous().numpy()).cast("B"))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint

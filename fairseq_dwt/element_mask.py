@@ -1,0 +1,141 @@
+"""ElementMask: a ticket of single entries (the σ-mask m_σ of equation 2, Random-p %).
+
+Contract
+    Same questions as :class:`~fairseq_dwt.ticket.Ticket`, other answer: ``entries(matrix)`` gives a
+    full bool mask (out_features, in_features) and one for the bias (out_features,). Saved as
+    safetensors, eight entries a byte, with the ticket's origin as metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from .errors import DwtError
+from .files import replacing
+from .matrices import Matrix
+from .ticket import Entries, Origin, _check_origin, check_base, check_shapes
+
+__all__ = ["ElementMask"]
+
+FORMAT = "fairseq_dwt.element_mask"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ElementMask:
+    """Single trained entries of each matrix.
+
+    Attributes:
+        masks: ``{matrix name: bool (out_features, in_features + 1)}``; the last column is the bias.
+        origin: where the mask comes from.
+    """
+
+    masks: Mapping[str, torch.Tensor]
+    origin: Origin
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained entries."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def sparsity(self) -> Optional[float]:
+        """Trained entries / all pre-trained parameters, in [0, 1]; None if unknown."""
+        total = self.origin.base_parameters
+        return None if not total else self.num_parameters / total
+
+    def top(self, k: Optional[int]) -> "ElementMask":
+        """Itself: a mask has no columns to rank; k must be None.
+
+        Raises:
+            DwtError: k is a number.
+        """
+        if k is not None:
+            raise DwtError(f"k: an element mask has no ranked columns, got k = {k}; set k=null")
+        return self
+
+    def entries(self, matrix: Matrix) -> Entries:
+        """The trained entries of ``matrix`` as masks."""
+        mask = self.masks.get(matrix.name)
+        if mask is None or not mask.any():
+            return Entries(None, None)
+        weight, bias = mask[:, :-1], mask[:, -1]
+        return Entries(weight if weight.any() else None, bias if bias.any() else None)
+
+    def digest(self) -> str:
+        """SHA-256 of what is trained."""
+        digest = hashlib.sha256()
+        for name in sorted(self.masks):
+            digest.update(f"{name} {tuple(self.masks[name].shape)}\n".encode())
+            digest.update(_pack(self.masks[name]).tobytes())
+        return digest.hexdigest()
+
+    def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
+        """Refuse a model that this mask was not made for (DwtError)."""
+        shapes = {n: (m.shape[0], m.shape[1] - 1) for n, m in self.masks.items()}
+        check_shapes(shapes, matrices, where)
+        check_base(self.origin.base, base, self.origin.init, where)
+
+    def save(self, path: str) -> None:
+        """Write the mask, bit-packed, whole or not at all."""
+        from safetensors.numpy import save_file
+
+        shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "origin": json.dumps({k: v for k, v in asdict(self.origin).items() if v is not None}),
+            "shapes": json.dumps(shapes),
+        }
+        packed = {name: _pack(mask) for name, mask in self.masks.items()}
+        with replacing(path) as temporary:
+            save_file(packed, temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: str) -> "ElementMask":
+        """Read a mask file.
+
+        Raises:
+            DwtError: no such file, not a mask, a newer format, or inconsistent content.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        masks: Dict[str, torch.Tensor] = {}
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise DwtError(f'{path}: expected "format" {FORMAT}, got another kind of file')
+                if metadata.get("version") != str(VERSION):
+                    raise DwtError(
+                        f"{path}: expected mask version {VERSION}, got "
+                        f"{metadata.get('version')!r}; update fairseq_dwt to read it"
+                    )
+                origin = json.loads(metadata["origin"])
+                shapes = json.loads(metadata["shapes"])
+                _check_origin(path, origin)
+                for name in file.keys():
+                    masks[name] = _unpack(file.get_tensor(name), tuple(shapes[name]))
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
+        except ValueError as error:
+            raise DwtError(str(error) if isinstance(error, DwtError) else f"{path}: {error}") from None
+        return cls(masks, Origin(**origin))
+
+
+def _pack(mask: torch.Tensor) -> np.ndarray:
+    return np.packbits(mask.contiguous().numpy().reshape(-1))
+
+
+def _unpack(packed: np.ndarray, shape: Tuple[int, int]) -> torch.Tensor:
+    count = shape[0] * shape[1]
+    if packed.dtype != np.uint8 or packed.size != (count + 7) // 8:
+        raise ValueError(f"expected {(count + 7) // 8} bytes for shape {shape}, got {packed.size}")
+    bits = np.unpackbits(packed, count=count).astype(bool)
+    return torch.from_numpy(bits.reshape(shape))

@@ -1,0 +1,91 @@
+"""‖θ − θ0‖₁ and its subgradient, one parameter at a time (equation 1)."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import DwtError
+from .matrices import canonical_name, is_layer
+
+__all__ = ["InitDistance", "first_difference"]
+
+
+class _L1Distance(torch.autograd.Function):
+    """‖p − p0‖₁ in fp32. Saves only p and p0, which live anyway: no dense temporary stays."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, init: Tensor) -> Tensor:
+        ctx.save_for_backward(parameter, init)
+        return (parameter.detach() - init).abs_().sum(dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
+        parameter, init = ctx.saved_tensors
+        # sign(0) = 0: a weight that has not moved is not pushed
+        return (parameter.detach() - init).sign_().mul_(grad), None
+
+
+class InitDistance:
+    """The L1 distance of a model's trained layer parameters from θ0.
+
+    θ0 is held once, in each parameter's dtype and on its device. Covered are the parameters of
+    transformer layers that require gradients: matrices, biases and layer norms; not embeddings,
+    not the classification head, which has no θ0.
+
+    Args:
+        init: ``{canonical name: tensor}`` of the pre-trained file.
+        where: the file's path, for errors.
+    """
+
+    def __init__(self, init: Mapping[str, Tensor], where: str):
+        self._init = init
+        self._where = where
+        self._pairs: Optional[List[Tuple[nn.Parameter, Tensor]]] = None
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """‖θ − θ0‖₁: fp32 scalar with gradient sign(θ − θ0).
+
+        Raises:
+            DwtError: θ0 lacks a parameter of the model, or has it in another shape.
+        """
+        if self._pairs is None:
+            self._pairs = [(p, self._at_init(n, p)) for n, p in _layer_parameters(model)]
+        return torch.stack([_L1Distance.apply(p, p0) for p, p0 in self._pairs]).sum()
+
+    def _at_init(self, name: str, parameter: nn.Parameter) -> Tensor:
+        init = self._init.get(name)
+        if init is None or init.shape != parameter.shape:
+            found = "none" if init is None else f"shape {tuple(init.shape)}"
+            raise DwtError(
+                f"{self._where}: expected tensor {name} of shape {tuple(parameter.shape)} as in "
+                f"the model, found {found}; name the file that the run starts from"
+            )
+        # In the parameter's dtype: an fp32 θ0 against an fp16 model would be rounding noise, and
+        # the sign of noise trains.
+        return init.to(device=parameter.device, dtype=parameter.dtype, copy=True)
+
+
+def _layer_parameters(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:
+    for name, parameter in model.named_parameters():
+        canonical = canonical_name(name)
+        if canonical is not None and is_layer(canonical) and parameter.requires_grad:
+            yield canonical, parameter
+
+
+def first_difference(model: nn.Module, init: Mapping[str, Tensor]) -> Optional[str]:
+    """The first tensor of θ0 that the model does not hold bit for bit (in its dtype), or None."""
+    state: Dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        canonical = canonical_name(name)
+        if canonical is not None:
+            state[canonical] = parameter.detach()
+    for name, tensor in init.items():
+        now = state.get(name)
+        if now is None:
+            continue  # an LM head or a buffer that this model lacks
+        if now.shape != tensor.shape or not torch.equal(tensor.to(now.device, now.dtype), now):
+            return name
+    return None

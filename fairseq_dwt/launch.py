@@ -1,0 +1,149 @@
+"""What a run starts from: the paths a user typed, the pre-trained file, the model's shape.
+
+Works on fairseq's whole config (an OmegaConf tree) before the model is built. It is edited in
+place, because the same tree is what fairseq reads afterwards and saves in every checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import Any, Dict, Optional, Union
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from .checkpoint import FUNCTION, SIZES, Pretrained
+from .errors import DwtError
+
+__all__ = ["pretrained_file", "resolve_paths", "save_as", "set_shape", "wrapped_config"]
+
+logger = logging.getLogger(__name__)
+
+#: Settings that hold a path which a user types relative to where they stand.
+PATHS = (
+    ("task", "data"),
+    ("checkpoint", "finetune_from_model"),
+    ("checkpoint", "restore_file"),
+    ("criterion", "init"),
+    ("optimizer", "ticket"),
+    ("optimizer", "like"),
+)
+_FAIRSEQ_RESTORE_FILE = "checkpoint_last.pt"
+
+
+def resolve_paths(root: DictConfig, cwd: Optional[str]) -> None:
+    """Make the paths in ``root`` absolute against ``cwd``, the folder the user stood in.
+
+    Hydra changes the working directory before fairseq reads a path. Words that are no paths
+    (``bitfit``, a built-in ticket, ``checkpoint_last.pt``) stay as they are.
+    """
+    if not cwd:
+        return
+    for section, key in PATHS:
+        node = root.get(section)
+        if not isinstance(node, DictConfig) or key not in node:
+            continue
+        if OmegaConf.is_interpolation(node, key):
+            continue
+        value = node[key]
+        if not isinstance(value, str) or os.path.isabs(value) or value == _FAIRSEQ_RESTORE_FILE:
+            continue
+        candidate = os.path.normpath(os.path.join(cwd, value))
+        if section == "optimizer" and not os.path.exists(candidate):
+            continue  # a built-in name; a missing file is reported where tickets are opened
+        with open_dict(node):
+            node[key] = candidate
+
+
+def pretrained_file(root: DictConfig) -> str:
+    """The pre-trained file that a run starts from; an absolute path.
+
+    Raises:
+        DwtError: none is named, or it does not exist.
+    """
+    checkpoint = root.checkpoint
+    path = checkpoint.finetune_from_model
+    if path is None and checkpoint.restore_file != _FAIRSEQ_RESTORE_FILE:
+        path = checkpoint.restore_file
+        logger.warning(
+            "checkpoint.restore_file starts over at every launch: this run will not resume; "
+            "name the pre-trained file with checkpoint.finetune_from_model to resume"
+        )
+    if path is None:
+        raise DwtError(
+            "checkpoint.finetune_from_model: expected the pre-trained model's file, got none; "
+            "set checkpoint.finetune_from_model=path/to/model.pt"
+        )
+    if not os.path.isfile(path):
+        raise DwtError(
+            f"checkpoint.finetune_from_model: expected the pre-trained model's file, found none at "
+            f"{path}; check the path (θ0 is read from it at every launch, after a resume too)"
+        )
+    return os.path.abspath(path)
+
+
+def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrained) -> None:
+    """Give the model's settings the shape of the pre-trained file.
+
+    Args:
+        model: fairseq's ``cfg.model``; edited in place.
+        pretrained: the file.
+
+    Raises:
+        DwtError: a setting of the user's contradicts the file.
+    """
+    given: Dict[str, Any] = (
+        vars(model)
+        if isinstance(model, argparse.Namespace)
+        else {key: model[key] for key in model.keys()}
+    )
+    for name in SIZES + FUNCTION:
+        if name not in pretrained.settings:
+            continue
+        value, typed = pretrained.settings[name], given.get(name)
+        # fairseq's own build_model sets max_positions from the task; that is not the user's word.
+        if typed is not None and typed != value:
+            raise DwtError(
+                f"model.{name}: expected {value} as in {pretrained.path}, got {typed}; "
+                "leave it out: the model's shape comes from the pre-trained file"
+            )
+        if isinstance(model, argparse.Namespace):
+            setattr(model, name, value)
+        else:
+            with open_dict(model):
+                model[name] = value
+
+
+def save_as(root: DictConfig, task: Dict[str, Any]) -> None:
+    """Have checkpoints record ``task`` as their task, so that stock fairseq can load them.
+
+    Args:
+        root: fairseq's whole config; what the trainer saves.
+        task: settings of a stock fairseq task, with its ``_name``.
+    """
+    with open_dict(root):
+        root.task = task
+
+
+def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
+    """The nested config of what a criterion or optimizer wraps, ready to build.
+
+    Accepts a node with ``_name``, or text as ``fairseq-train`` passes it: a name, or YAML in braces
+    such as ``{_name: adam, weight_decay: 0.1}``.
+
+    Raises:
+        DwtError: no ``_name``.
+    """
+    node = cfg[key]
+    if node is None:
+        node = default
+    if isinstance(node, str):
+        node = OmegaConf.create(node) if node.lstrip().startswith("{") else {"_name": node}
+    if not isinstance(node, DictConfig):
+        node = OmegaConf.create(node)
+    if not node.get("_name"):
+        raise DwtError(f"{key}: expected a name, as in {key}._name={default}, got {node}")
+    # Interpolations such as ${optimization.lr} are looked up from the tree's root.
+    node._set_parent(cfg)
+    return node

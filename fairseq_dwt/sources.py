@@ -1,0 +1,86 @@
+"""From what a user names as a ticket to the ticket: a file, ``bitfit``, ``random``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Optional, Union
+
+from . import extraction
+from .checkpoint import Pretrained
+from .element_mask import ElementMask
+from .errors import DwtError
+from .ticket import Origin, Ticket
+from .version import __version__
+
+__all__ = ["load_ticket", "open_ticket", "origin_of"]
+
+AnyTicket = Union[Ticket, ElementMask]
+
+
+def load_ticket(path: str) -> AnyTicket:
+    """Read a ticket (``.json``) or an element mask (``.safetensors``).
+
+    Raises:
+        DwtError: no such file, or not a ticket.
+    """
+    if not os.path.isfile(path):
+        raise DwtError(
+            f"{path}: expected a ticket file, found none; give a file, or one of: bitfit, random"
+        )
+    return ElementMask.load(path) if path.endswith(".safetensors") else Ticket.load(path)
+
+
+def origin_of(method: str, pretrained: Pretrained, **known: object) -> Origin:
+    """The origin of a ticket of this pre-trained model."""
+    return Origin(
+        method=method,
+        base=pretrained.fingerprint,
+        base_parameters=pretrained.num_parameters,
+        init=os.path.basename(pretrained.path),
+        made_by=__version__,
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def open_ticket(
+    source: Optional[str],
+    pretrained: Pretrained,
+    k: Optional[int] = None,
+    seed: int = 1,
+    like: Optional[str] = None,
+) -> AnyTicket:
+    """The ticket to train inside of, checked against the model.
+
+    Args:
+        source: a ticket file, ``bitfit``, or ``random``.
+        pretrained: the model that the run starts from.
+        k: columns per matrix, at most; None takes all that the ticket has.
+        seed: of a random ticket.
+        like: for ``random``, a ticket whose number of columns each matrix gets.
+
+    Raises:
+        DwtError: no ticket named, unreadable, made for another model, or k does not apply.
+    """
+    if source is None:
+        raise DwtError(
+            "optimizer.ticket: expected a ticket, got none; set optimizer.ticket=ticket.json "
+            "(stage 1 writes one), or bitfit, or random"
+        )
+    if source == "bitfit":
+        ticket: AnyTicket = extraction.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
+    elif source == "random":
+        if k is None:
+            raise DwtError("optimizer.k: a random ticket needs k, the columns per matrix; got none")
+        pattern = None if like is None else load_ticket(like)
+        if isinstance(pattern, ElementMask):
+            raise DwtError(f"{like}: expected a ticket of columns to imitate, got an element mask")
+        origin = origin_of("random", pretrained, seed=seed)
+        ticket = extraction.random_columns(pretrained.matrices, k, seed, origin, pattern)
+    else:
+        ticket = load_ticket(source)
+    ticket.check_fits(pretrained.matrices, pretrained.fingerprint, source)
+    if ticket.origin.base_parameters is None:
+        origin = replace(ticket.origin, base_parameters=pretrained.num_parameters)
+        ticket = replace(ticket, origin=origin)
+    return ticket.top(k)

@@ -1,0 +1,163 @@
+"""What both stages share: sentence prediction from a pre-trained file, scored as GLUE scores."""
+
+# no postponed annotations here: fairseq reads the types of the config fields
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional
+
+import torch
+from fairseq.logging import metrics
+from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from .. import launch
+from ..checkpoint import Pretrained, allow_fairseq_classes
+from ..errors import DwtError
+from ..glue.metrics import METRICS, scores
+
+__all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class FromPretrainedConfig(SentencePredictionConfig):
+    # fairseq reads these two from the criterion, which here may be a wrapper
+    regression_target: bool = field(
+        default=False, metadata={"help": "predict a number, as for STS-B"}
+    )
+    classification_head_name: str = field(
+        default="sentence_classification_head", metadata={"help": "name of the head"}
+    )
+    metrics: str = field(
+        default="",
+        metadata={"help": "scores of a validation beside accuracy, in percent: " + ", ".join(METRICS)},
+    )
+    positive_label: str = field(default="1", metadata={"help": "label whose F1 is reported"})
+    cwd: Optional[str] = field(
+        default=None, metadata={"help": "folder that relative paths start from [Hydra's cwd]"}
+    )
+
+
+class FromPretrainedTask(SentencePredictionTask):
+    """Sentence prediction that takes its shape from a pre-trained file and reports GLUE's scores.
+
+    Attributes:
+        pretrained: the file that the run starts from.
+        root: fairseq's whole config.
+    """
+
+    pretrained: Pretrained
+    root: DictConfig
+
+    @classmethod
+    def setup_task(cls, cfg: FromPretrainedConfig, **kwargs: Any) -> "FromPretrainedTask":
+        """Resolve paths, read the pre-trained file, load the dictionaries.
+
+        Raises:
+            DwtError: a path is missing, or the settings contradict each other.
+        """
+        allow_fairseq_classes()
+        root = cfg._get_root()  # type: ignore[attr-defined]
+        launch.resolve_paths(root, cls._cwd(cfg))
+        with open_dict(cfg):  # type: ignore[arg-type]
+            cfg.data = root.task.data
+        pretrained = Pretrained(launch.pretrained_file(root))
+        _check_data(cfg.data)
+        # fairseq's build_model gives this to the model
+        cfg.max_positions = pretrained.settings["max_positions"]
+        task = super().setup_task(cfg, **kwargs)
+        task.root, task.pretrained = root, pretrained
+        task._scored = [name for name in cfg.metrics.split(",") if name]
+        unknown = sorted(set(task._scored) - set(METRICS))
+        if unknown:
+            raise DwtError(f"task.metrics: expected some of {', '.join(METRICS)}, got {unknown[0]}")
+        task._predictions, task._targets = [], []
+        return task
+
+    @staticmethod
+    def _cwd(cfg: FromPretrainedConfig) -> Optional[str]:
+        if cfg.cwd:
+            return cfg.cwd
+        return HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
+        """A RoBERTa of the pre-trained file's shape, with the task's head."""
+        launch.set_shape(cfg, self.pretrained)
+        model = super().build_model(cfg)
+        stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
+        launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
+        return model
+
+    # -- scores ---------------------------------------------------------------------------------
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Forget the predictions of the last validation."""
+        self._predictions, self._targets = [], []
+
+    def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
+        """Forget the predictions of this subset; fairseq validates the next one."""
+        self._predictions, self._targets = [], []
+
+    def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
+        """The criterion's outputs, and with them what the head predicted."""
+        if not self._scored or not sample:
+            return super().valid_step(sample, model, criterion)
+        with _outputs(model.classification_heads[self.cfg.classification_head_name]) as logits:
+            loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
+        output = logits[-1].float()
+        predicted = output.view(-1) if self.cfg.regression_target else output.argmax(dim=-1)
+        logging_output["predictions"] = predicted.tolist()
+        logging_output["targets"] = sample["target"].view(-1).tolist()
+        return loss, sample_size, logging_output
+
+    def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
+        """The criterion's metrics and, in validation, the task's GLUE scores in percent."""
+        super().reduce_metrics(logging_outputs, criterion)
+        for log in logging_outputs:
+            self._predictions.extend(log.get("predictions", []))
+            self._targets.extend(log.get("targets", []))
+        if self._predictions:
+            for name in self._scored:
+                # derived: computed once over the whole subset, not averaged over batches
+                metrics.log_derived(name, lambda _, name=name: self._score(name))
+
+    def _score(self, name: str) -> float:
+        if not self._predictions:
+            return 0.0
+        result = scores([name], self._predictions, self._targets, positive=self._positive())
+        return round(100 * result[name], 2)
+
+    def _positive(self) -> int:
+        # Label dictionaries are ordered by frequency: a class is not its label's number.
+        dictionary = self.label_dictionary
+        return dictionary.index(self.cfg.positive_label) - dictionary.nspecial
+
+    @staticmethod
+    def logging_outputs_can_be_summed(criterion: Any) -> bool:
+        """Not in validation, where they hold lists."""
+        return criterion.training and criterion.logging_outputs_can_be_summed()
+
+
+def _check_data(data: str) -> None:
+    import os
+
+    if not os.path.isfile(os.path.join(data, "input0", "dict.txt")):
+        raise DwtError(
+            f"task.data: expected a folder that preprocess.py wrote (input0/dict.txt, label/…), "
+            f"found none at {data}; run examples/glue/preprocess.py or check the path"
+        )
+
+
+@contextmanager
+def _outputs(module: torch.nn.Module) -> Iterator[List[torch.Tensor]]:
+    """Collect what ``module`` returns, so that scores cost no second forward pass."""
+    seen: List[torch.Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -1,0 +1,146 @@
+"""Task ``ticket_extract``: stage 1, L1 fine-tuning that writes its ticket as it goes."""
+
+# no postponed annotations here: fairseq reads the types of the config fields
+
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
+
+import torch
+from fairseq.distributed.utils import is_master
+from fairseq.tasks import register_task
+
+from .. import extraction
+from ..checkpoint import model_tensors
+from ..errors import DwtError
+from ..l1 import first_difference
+from ..matrices import canonical_name, count_by_kind, is_head, is_layer
+from ..sources import origin_of
+from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
+
+__all__ = ["TicketExtractConfig", "TicketExtractTask"]
+
+logger = logging.getLogger(__name__)
+
+TICKET = "ticket.json"
+SIGMA_MASK = "sigma_mask.safetensors"
+
+
+@dataclass
+class TicketExtractConfig(FromPretrainedConfig):
+    sigma: float = field(
+        default=5e-5, metadata={"help": "σ: a weight is out-weighted where |θ − θ0| > σ"}
+    )
+    ranked_columns: int = field(
+        default=extraction.RANKED_COLUMNS, metadata={"help": "columns kept per matrix in the ticket"}
+    )
+    save_sigma_mask: bool = field(
+        default=False, metadata={"help": f"write the mask of equation 2 too, as {SIGMA_MASK}"}
+    )
+
+
+@register_task("ticket_extract", dataclass=TicketExtractConfig)
+class TicketExtractTask(FromPretrainedTask):
+    """Sentence prediction whose layers are fine-tuned under ``l1_to_init``, embeddings frozen.
+
+    After every validation, and whenever a checkpoint is saved without one, the ticket of the
+    weights as they stand is written beside the checkpoints (Algorithm 1).
+    """
+
+    _criterion: Any = None
+    _model: Optional[torch.nn.Module] = None
+    _num_updates = 0
+    _written_at: Optional[int] = None
+    _checked = False
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
+        """A RoBERTa of which the transformer layers and the head are trained."""
+        model = super().build_model(cfg)
+        for name, parameter in model.named_parameters():
+            canonical = canonical_name(name)
+            trained = is_head(name) or (canonical is not None and is_layer(canonical))
+            parameter.requires_grad_(trained)
+        return model
+
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build the criterion and remember it: its λ is recorded in the ticket."""
+        self._criterion = super().build_criterion(cfg, *args, **kwargs)
+        return self._criterion
+
+    def train_step(
+        self,
+        sample: Any,
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> Any:
+        """A step; before the first update, make sure that the model is θ0.
+
+        Raises:
+            DwtError: at update 0 the model differs from the pre-trained file.
+        """
+        if not self._checked and update_num == 0:
+            different = first_difference(model, self.pretrained.tensors)
+            if different is not None:
+                raise DwtError(
+                    f"{different}: expected the values of {self.pretrained.path} before the first "
+                    "update, got others; start from the file that θ0 is read from"
+                )
+        self._checked = True
+        self._model, self._num_updates = model, update_num + 1
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        """Remember the model."""
+        super().begin_epoch(epoch, model)
+        self._model = model
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Write the ticket of the weights that are about to be validated."""
+        super().begin_valid_epoch(epoch, model)
+        self._model = model
+        self._write_ticket()
+
+    def state_dict(self) -> Dict[str, Any]:
+        """fairseq saves a checkpoint: a ticket of the same weights goes beside it."""
+        self._write_ticket()
+        return super().state_dict()
+
+    def _write_ticket(self) -> None:
+        current = self._num_updates
+        if self._model is None or current == self._written_at:
+            return
+        self._written_at = current
+        if not is_master(self.root.distributed_training):
+            return
+        state = {name: p.detach() for name, p in self._model.named_parameters()}
+        init = extraction.tensors_of(self.pretrained.tensors, self.pretrained.path)
+        tuned = extraction.tensors_of(model_tensors(state), "the model")
+        origin = origin_of(
+            "dominant",
+            self.pretrained,
+            task=os.path.basename(os.path.normpath(self.cfg.data)),
+            sigma=self.cfg.sigma,
+            l1_lambda=getattr(self._criterion, "l1_lambda", None),
+            num_updates=current,
+        )
+        matrices, sigma = self.pretrained.matrices, self.cfg.sigma
+        ticket, counts = extraction.extract(
+            matrices, init, tuned, sigma, origin, self.cfg.ranked_columns
+        )
+        path = os.path.join(self.root.checkpoint.save_dir, TICKET)
+        ticket.save(path)
+        if self.cfg.save_sigma_mask:
+            mask = extraction.sigma_mask(matrices, init, tuned, sigma, origin)
+            mask.save(os.path.join(self.root.checkpoint.save_dir, SIGMA_MASK))
+        total, size = sum(counts.values()), sum(m.num_parameters for m in matrices)
+        kinds = count_by_kind(matrices, counts)
+        logger.info(
+            f"update {current}: |θ − θ0| > {sigma:g} for {total:,} of {size:,} weights "
+            f"({total / size:.4%}): "
+            + ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+            + f" → {os.path.abspath(path)}"
+        )

@@ -1,0 +1,107 @@
+"""Task ``ticket_finetune``: stage 2, fine-tuning inside a ticket; without a ticket, of all."""
+
+# no postponed annotations here: fairseq reads the types of the config fields
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq.distributed.utils import is_master
+from fairseq.tasks import register_task
+from omegaconf import DictConfig, open_dict
+
+from ..errors import DwtError
+from ..masked import freeze_outside
+from ..optim.dominant_ticket import DominantTicketConfig
+from ..sources import AnyTicket, load_ticket, open_ticket
+from ..ticket import Ticket
+from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
+
+__all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TicketFinetuneConfig(FromPretrainedConfig):
+    pass
+
+
+@register_task("ticket_finetune", dataclass=TicketFinetuneConfig)
+class TicketFinetuneTask(FromPretrainedTask):
+    """Sentence prediction that trains what ``optimizer.ticket`` says, and the head.
+
+    With another optimizer than ``dominant_ticket`` everything trains: full fine-tuning, the
+    baseline, from the same file and with the same scores. The ticket that was used, cut to k, is
+    written beside the checkpoints.
+    """
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
+        """A RoBERTa of which the ticket and the head are trained.
+
+        Raises:
+            DwtError: the ticket is missing, unreadable, or made for another model; the run folder
+                holds a run inside another ticket; a setting would move weights outside.
+        """
+        model = super().build_model(cfg)
+        optimizer = self.root.get("optimizer")
+        if getattr(optimizer, "_name", None) != "dominant_ticket":
+            logger.info("full fine-tuning: every parameter trains")
+            return model
+        _check_settings(self.root)
+        ticket = self._open_ticket(optimizer)
+        trained = freeze_outside(model, ticket)
+        logger.info(
+            f"ticket {ticket.origin.method}: {trained.ticket:,} of "
+            f"{self.pretrained.num_parameters:,} pre-trained parameters train (sparsity "
+            f"{trained.ticket / self.pretrained.num_parameters:.4%}); head: {trained.head:,}"
+        )
+        self._record(ticket)
+        return model
+
+    def _open_ticket(self, optimizer: DictConfig) -> AnyTicket:
+        defaults = DominantTicketConfig()
+
+        def setting(name: str) -> Any:
+            return optimizer[name] if name in optimizer else getattr(defaults, name)
+
+        seed = setting("ticket_seed")
+        return open_ticket(
+            setting("ticket"),
+            self.pretrained,
+            k=setting("k"),
+            seed=seed if isinstance(seed, int) else self.root.common.seed,
+            like=setting("like"),
+        )
+
+    def _record(self, ticket: AnyTicket) -> None:
+        folder = self.root.checkpoint.save_dir
+        extension = "json" if isinstance(ticket, Ticket) else "safetensors"
+        path = os.path.join(folder, f"ticket.{extension}")
+        resumes = os.path.exists(os.path.join(folder, "checkpoint_last.pt"))
+        if resumes and os.path.exists(path) and load_ticket(path).digest() != ticket.digest():
+            raise DwtError(
+                f"{os.path.abspath(path)}: expected the ticket of this run, got the one of another "
+                "whose checkpoints are here; choose another hydra.run.dir, or remove that run"
+            )
+        if is_master(self.root.distributed_training):
+            ticket.save(path)
+
+
+def _check_settings(root: DictConfig) -> None:
+    """Refuse settings under which weights outside the ticket would not keep their bits."""
+    if root.distributed_training.ddp_backend == "fully_sharded":
+        raise DwtError(
+            "distributed_training.ddp_backend: fully_sharded mixes the ticket's weights with the "
+            "others; use legacy_ddp, c10d or pytorch_ddp"
+        )
+    ema = root.get("ema")
+    if ema is not None and ema.get("store_ema"):
+        raise DwtError(
+            "ema.store_ema: averaging rounds the weights outside the ticket; turn it off"
+        )
+    with open_dict(root.common):
+        # flattened, a parameter no longer tells which of its entries are trained
+        root.common.fp16_no_flatten_grads = True

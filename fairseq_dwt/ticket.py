@@ -1,0 +1,326 @@
+"""Ticket: for each weight matrix, the input columns to train, ranked. The one domain object.
+
+Contract
+    A ticket maps matrix names (``layers.0.self_attn.q_proj``) to :class:`Columns`: the shape
+    (out_features, in_features) of W and a ranking of dimensions, most dominated first. Dimension
+    ``in_features`` is the bias. A matrix may be absent: nothing of it is trained.
+    ``ticket.top(k)`` keeps the first k of each ("at most k", Algorithm 1). Tickets do not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+import torch
+
+from .errors import DwtError
+from .files import replacing
+from .matrices import Matrix
+
+__all__ = ["Columns", "Entries", "Origin", "Ticket"]
+
+FORMAT = "fairseq_dwt.ticket"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What is trained of one matrix, as masks that broadcast over it.
+
+    Attributes:
+        weight: bool, (1, in_features) for columns or (out_features, in_features) for elements;
+            None where nothing of W is trained.
+        bias: bool, (out_features,); None where nothing of the bias is trained.
+    """
+
+    weight: Optional[torch.Tensor]
+    bias: Optional[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The ranked columns of one matrix.
+
+    Attributes:
+        shape: (out_features, in_features) of W.
+        columns: dimensions in [0, in_features], most dominated first.
+        counts: out-weighted parameters of each, or None where the ticket was not counted.
+    """
+
+    shape: Tuple[int, int]
+    columns: Tuple[int, ...]
+    counts: Optional[Tuple[int, ...]] = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a ticket comes from. All fields but ``method`` may be unknown (None).
+
+    Attributes:
+        method: ``dominant``, ``random``, ``bitfit``, ….
+        base: fingerprint of the pre-trained model (:attr:`Pretrained.fingerprint`).
+        base_parameters: all parameters of that model: the denominator of the sparsity.
+        init: path of the pre-trained file, for people; the fingerprint is what counts.
+        task: the task of the L1 fine-tuning.
+        sigma: threshold σ on \\|Δ\\|.
+        l1_lambda: λ, weight of the L1 distance.
+        num_updates: updates of the L1 fine-tuning when the columns were counted.
+        seed: seed of a random ticket.
+        made_by: the fairseq_dwt version that made it.
+    """
+
+    method: str
+    base: Optional[str] = None
+    base_parameters: Optional[int] = None
+    init: Optional[str] = None
+    task: Optional[str] = None
+    sigma: Optional[float] = None
+    l1_lambda: Optional[float] = None
+    num_updates: Optional[int] = None
+    seed: Optional[int] = None
+    made_by: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A (dominant winning) ticket. See the contract at the top of this file.
+
+    >>> q = Columns(shape=(4, 3), columns=(2, 3, 0), counts=(4, 2, 1))
+    >>> ticket = Ticket({"layers.0.self_attn.q_proj": q}, Origin("dominant"))
+    >>> ticket.top(2).num_parameters  # one column of W and the bias, four rows each
+    8
+
+    Raises:
+        DwtError: a column is out of range or named twice, or columns and counts do not match.
+    """
+
+    matrices: Mapping[str, Columns]
+    origin: Origin = field(default_factory=lambda: Origin("unknown"))
+
+    def __post_init__(self) -> None:
+        for name, entry in self.matrices.items():
+            _check_columns(name, entry)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the ticket's columns (a bias counts as one column)."""
+        return sum(e.shape[0] * len(e.columns) for e in self.matrices.values())
+
+    @property
+    def sparsity(self) -> Optional[float]:
+        """Trained ticket parameters / all pre-trained parameters, in [0, 1]; None if unknown."""
+        total = self.origin.base_parameters
+        return None if not total else self.num_parameters / total
+
+    def top(self, k: Optional[int]) -> "Ticket":
+        """The ticket of the k most dominated columns of each matrix; None keeps all.
+
+        Raises:
+            DwtError: k is negative.
+        """
+        if k is None:
+            return self
+        if k < 0:
+            raise DwtError(f"k: expected a number of columns, 0 or more, got {k}")
+        cut = {
+            name: replace(
+                e, columns=e.columns[:k], counts=None if e.counts is None else e.counts[:k]
+            )
+            for name, e in self.matrices.items()
+        }
+        return replace(self, matrices={n: e for n, e in cut.items() if e.columns})
+
+    def entries(self, matrix: Matrix) -> Entries:
+        """The trained entries of ``matrix`` as masks."""
+        found = self.matrices.get(matrix.name)
+        if found is None:
+            return Entries(None, None)
+        columns = [c for c in found.columns if c < matrix.in_features]
+        weight = bias = None
+        if columns:
+            weight = torch.zeros(1, matrix.in_features, dtype=torch.bool)
+            weight[0, columns] = True
+        if matrix.in_features in found.columns:
+            bias = torch.ones(matrix.out_features, dtype=torch.bool)
+        return Entries(weight, bias)
+
+    def digest(self) -> str:
+        """SHA-256 of what is trained: two tickets with equal digests train the same parameters."""
+        trained = {n: (e.shape, sorted(e.columns)) for n, e in self.matrices.items()}
+        return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
+
+    def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
+        """Refuse a model that this ticket was not made for.
+
+        Args:
+            matrices: the model's ticket matrices.
+            base: the model's fingerprint; not compared where either side does not know it.
+            where: the ticket's file or name, for the sentence.
+
+        Raises:
+            DwtError: a matrix is unknown or has another shape, or the fingerprints differ.
+        """
+        check_shapes({n: e.shape for n, e in self.matrices.items()}, matrices, where)
+        check_base(self.origin.base, base, self.origin.init, where)
+
+    # -- file ---------------------------------------------------------------------------------
+
+    def save(self, path: str) -> None:
+        """Write the ticket as JSON, one matrix a line, whole or not at all."""
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(self.dumps())
+
+    def dumps(self) -> str:
+        """The ticket as JSON text."""
+        head = {"format": FORMAT, "version": VERSION}
+        head.update({k: v for k, v in asdict(self.origin).items() if v is not None})
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+        rows = []
+        for name, e in self.matrices.items():
+            row: Dict[str, Any] = {"name": name, "shape": e.shape, "columns": e.columns}
+            if e.counts is not None:
+                row["counts"] = e.counts
+            rows.append("    " + json.dumps(row))
+        body = ",\n".join(rows)
+        return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
+
+    @classmethod
+    def load(cls, path: str) -> "Ticket":
+        """Read a ticket file.
+
+        Raises:
+            DwtError: no such file, not a ticket, a newer format, or inconsistent content.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise DwtError(f"{path}: expected a ticket file, cannot read it: {reason}") from None
+        return cls.loads(text, path)
+
+    @classmethod
+    def loads(cls, text: str, where: str = "ticket") -> "Ticket":
+        """Read a ticket from JSON text; ``where`` names it in errors."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DwtError(
+                f"{where}: expected a ticket in JSON, got text that breaks off or is no JSON "
+                f"({error}); write it again with fairseq-dwt extract"
+            ) from None
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise DwtError(f'{where}: expected "format": "{FORMAT}", got another kind of file')
+        if data.get("version") != VERSION:
+            raise DwtError(
+                f"{where}: expected ticket version {VERSION}, got {data.get('version')!r}; "
+                "update fairseq_dwt to read it"
+            )
+        origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
+        _check_origin(where, origin)
+        matrices: Dict[str, Columns] = {}
+        rows = data.get("matrices")
+        if not isinstance(rows, list):
+            raise DwtError(f'{where}: expected a list "matrices", got {type(rows).__name__}')
+        for row in rows:
+            name, columns = _read_row(where, row)
+            if name in matrices:
+                raise DwtError(f"{where}: matrix {name} appears twice; keep one")
+            matrices[name] = columns
+        try:
+            return cls(matrices, Origin(**origin))
+        except DwtError as error:
+            raise DwtError(f"{where}: {error}") from None
+
+
+def check_shapes(
+    shapes: Mapping[str, Tuple[int, int]], matrices: Sequence[Matrix], where: str
+) -> None:
+    """Refuse ``{matrix name: shape}`` that the model's matrices do not have (DwtError)."""
+    known = {m.name: m for m in matrices}
+    for name, shape in shapes.items():
+        if name not in known:
+            raise DwtError(
+                f"{where}: has matrix {name}, which the model lacks; the ticket was made for "
+                "another model: extract one from this model"
+            )
+        if tuple(shape) != known[name].shape:
+            raise DwtError(
+                f"{where}: matrix {name}: expected shape {known[name].shape} as in the model, got "
+                f"{tuple(shape)}; the ticket was made for another model: extract one from this model"
+            )
+
+
+def check_base(made_for: Optional[str], base: Optional[str], init: Optional[str], where: str) -> None:
+    """Refuse a ticket whose pre-trained fingerprint is known and another one (DwtError)."""
+    if made_for is not None and base is not None and made_for != base:
+        raise DwtError(
+            f"{where}: was made for the pre-trained model {made_for[:12]}… ({init or 'no path'}), "
+            f"got {base[:12]}…; use that model or extract a ticket from this one"
+        )
+
+
+def _check_columns(name: str, entry: Columns) -> None:
+    rows, width = entry.shape
+    if rows < 1 or width < 1:
+        raise DwtError(f"matrix {name}: expected a shape of positive sizes, got {entry.shape}")
+    for column in entry.columns:
+        if not 0 <= column <= width:
+            raise DwtError(
+                f"matrix {name}: expected columns from 0 to {width} (the bias), got {column}"
+            )
+    if len(set(entry.columns)) != len(entry.columns):
+        raise DwtError(f"matrix {name}: expected distinct columns, got {list(entry.columns)}")
+    if entry.counts is not None:
+        if len(entry.counts) != len(entry.columns):
+            raise DwtError(
+                f"matrix {name}: expected one count per column, got {len(entry.counts)} counts "
+                f"for {len(entry.columns)} columns"
+            )
+        if any(not 1 <= count <= rows for count in entry.counts):
+            raise DwtError(f"matrix {name}: expected counts from 1 to {rows}, got another")
+        if list(entry.counts) != sorted(entry.counts, reverse=True):
+            raise DwtError(f"matrix {name}: expected counts in descending order")
+
+
+_ORIGIN_TYPES = {
+    "method": str,
+    "base": str,
+    "base_parameters": int,
+    "init": str,
+    "task": str,
+    "sigma": (int, float),
+    "l1_lambda": (int, float),
+    "num_updates": int,
+    "seed": int,
+    "made_by": str,
+}
+
+
+def _check_origin(where: str, origin: Mapping[str, Any]) -> None:
+    if "method" not in origin:
+        raise DwtError(f'{where}: expected "method", found none')
+    for key, value in origin.items():
+        if not isinstance(value, _ORIGIN_TYPES[key]) or isinstance(value, bool):
+            raise DwtError(f'{where}: "{key}": got {value!r}, not of the expected type')
+
+
+def _read_row(where: str, row: Any) -> Tuple[str, Columns]:
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+        raise DwtError(f'{where}: expected matrices as {{"name", "shape", "columns"}}, got {row!r:.80}')
+    name = row["name"]
+    lists = {key: row.get(key) for key in ("shape", "columns", "counts")}
+    for key, value in lists.items():
+        if key == "counts" and value is None:
+            continue
+        if not isinstance(value, list) or not all(type(v) is int for v in value):
+            raise DwtError(f'{where}: matrix {name}: expected "{key}" as integers, got {value!r:.80}')
+    if len(lists["shape"]) != 2:
+        raise DwtError(f"{where}: matrix {name}: expected shape [out, in], got {lists['shape']}")
+    counts = lists["counts"]
+    return name, Columns(
+        tuple(lists["shape"]), tuple(lists["columns"]), None if counts is None else tuple(counts)
+    )

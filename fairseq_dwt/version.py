@@ -1,0 +1,3 @@
+"""The version of fairseq_dwt."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,54 @@
+"""Installs fairseq_dwt, its configs, its Hydra search path and the ``fairseq-dwt`` command."""
+
+import os
+import re
+
+from setuptools import setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(*path):
+    with open(os.path.join(HERE, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+setup(
+    name="fairseq_dwt",
+    version=re.search(r'__version__ = "(.+)"', read("fairseq_dwt", "version.py")).group(1),
+    description="Find and train the dominant winning ticket of a pre-trained model, in fairseq",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.8,<3.13",
+    # hydra_plugins itself must be listed, or an editable install hides it from Hydra
+    packages=[
+        "fairseq_dwt",
+        "fairseq_dwt.criterions",
+        "fairseq_dwt.glue",
+        "fairseq_dwt.optim",
+        "fairseq_dwt.report",
+        "fairseq_dwt.tasks",
+        "hydra_plugins",
+        "hydra_plugins.fairseq_dwt_search_path",
+    ],
+    package_data={"fairseq_dwt": ["configs/*.yaml", "configs/*/*.yaml"]},
+    install_requires=[
+        # fairseq's last release builds up to 3.10; fairseq-fixed is its maintained build
+        'fairseq==0.12.2; python_version < "3.11"',
+        'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
+        "torch>=2.1",
+        "numpy",
+        "hydra-core",
+        "omegaconf",
+        "matplotlib",
+        "safetensors",
+        "scikit-learn",
+        "scipy",
+        "sentencepiece",
+        "tokenizers",
+        "tqdm",
+    ],
+    extras_require={"test": ["pytest", "hypothesis"], "dev": ["mypy", "ruff", "pre-commit"]},
+    entry_points={"console_scripts": ["fairseq-dwt = fairseq_dwt.cli:main"]},
+)
