@@ -18,7 +18,7 @@ from torch import Tensor
 from .errors import DwtError
 from .matrices import canonical_name, is_head, ticket_matrices
 
-__all__ = ["Pretrained", "allow_fairseq_classes", "load_checkpoint", "model_tensors"]
+__all__ = ["Pretrained", "allow_fairseq_classes", "load_checkpoint", "model_tensors", "tuned_tensors"]
 
 #: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
 SIZES = (
@@ -113,6 +113,26 @@ def model_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         else:
             tensors[canonical] = tensor
     return tensors
+
+
+def tuned_tensors(path: str) -> Dict[str, Tensor]:
+    """The tensors of a fine-tuned checkpoint, in the dtype that they were trained in.
+
+    fairseq saves models trained in fp16 or bf16 as fp32; only in their own dtype can they be
+    compared with θ0, which was rounded to it when the training began. Casting back is exact.
+
+    Raises:
+        DwtError: the file cannot be read.
+    """
+    state = load_checkpoint(path)
+    common = (state.get("cfg") or {}).get("common") or {}
+    dtype = None
+    if common.get("bf16"):
+        dtype = torch.bfloat16
+    elif common.get("fp16"):
+        dtype = torch.float16
+    tensors = model_tensors(state["model"])
+    return {n: t.to(dtype) if dtype and t.is_floating_point() else t for n, t in tensors.items()}
 
 
 class Pretrained:

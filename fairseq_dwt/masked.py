@@ -9,7 +9,6 @@ during a step, a copy of each matrix.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import torch
@@ -19,34 +18,25 @@ from .element_mask import ElementMask
 from .matrices import canonical_name, is_head, ticket_matrices
 from .ticket import Ticket
 
-__all__ = ["Trained", "TrainedEntries", "freeze_outside", "frozen_entries_kept"]
+__all__ = ["TrainedEntries", "freeze_outside", "frozen_entries_kept"]
 
 AnyTicket = Union[Ticket, ElementMask]
 
 
 class TrainedEntries:
-    """Which entries of a parameter are trained: bool, broadcastable over it."""
+    """Which entries of a parameter are trained: bool, broadcastable over it; None for all."""
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, mask: Optional[Tensor] = None):
         self.mask = mask
 
-    def on(self, device: torch.device) -> Tensor:
+    def on(self, device: torch.device) -> Optional[Tensor]:
         """The mask on ``device``; moved once."""
-        if self.mask.device != device:
+        if self.mask is not None and self.mask.device != device:
             self.mask = self.mask.to(device)
         return self.mask
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What trains: numbers of parameters in the ticket, in the head, and in the whole model."""
-
-    ticket: int
-    head: int
-    model: int
-
-
-def freeze_outside(model: nn.Module, ticket: AnyTicket) -> Trained:
+def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:
     """Leave only the ticket and the classification heads of ``model`` trainable.
 
     Parameters without a trained entry stop requiring gradients: no optimizer state, no fp32 copy,
@@ -56,6 +46,9 @@ def freeze_outside(model: nn.Module, ticket: AnyTicket) -> Trained:
     Args:
         model: a RoBERTa with its heads, before any wrapper.
         ticket: fits the model (:meth:`Ticket.check_fits`).
+
+    Returns:
+        the number of the ticket's trained parameters, the head not counted.
     """
     parameters = dict(model.named_parameters())
     named = {canonical_name(name): name for name in parameters}
@@ -64,28 +57,32 @@ def freeze_outside(model: nn.Module, ticket: AnyTicket) -> Trained:
     for matrix in matrices:
         entries = ticket.entries(matrix)
         masks[named[matrix.weight]], masks[named[matrix.bias]] = entries.weight, entries.bias
-    trained = head = 0
+    trained = 0
     for name, parameter in parameters.items():
-        if is_head(name):
-            head += parameter.numel()
-            continue
         mask = masks.get(name)
-        parameter.requires_grad_(mask is not None)
-        if mask is None:
-            continue
-        mask = mask.clone()
-        trained += int(mask.expand(parameter.shape).sum())
-        _train_entries(parameter, mask)
-    return Trained(trained, head, sum(p.numel() for p in parameters.values()))
+        parameter.requires_grad_(is_head(name) or mask is not None)
+        if is_head(name):
+            _mark(parameter, TrainedEntries())
+        elif mask is not None:
+            trained += int(mask.expand(parameter.shape).sum())
+            entries = TrainedEntries(mask)
+            _mark(parameter, entries)
+            _mask_gradient(parameter, entries)
+    return trained
 
 
-def _train_entries(parameter: nn.Parameter, mask: Tensor) -> None:
-    entries = TrainedEntries(mask)
+def _mark(parameter: nn.Parameter, entries: TrainedEntries) -> None:
     # fairseq's fp32 copies keep few attributes of a parameter; param_group is the one that both
     # fairseqs copy, and it is meant for this: what the optimizer must know of the parameter.
     parameter.param_group = entries  # type: ignore[attr-defined]
-    # A mask, not a product: 0 · inf of an fp16 overflow would be nan.
-    parameter.register_hook(lambda grad: grad.masked_fill(~entries.on(grad.device), 0))
+
+
+def _mask_gradient(parameter: nn.Parameter, entries: TrainedEntries) -> None:
+    def hook(grad: Tensor) -> Tensor:
+        # A mask, not a product: 0 · inf of an fp16 overflow would be nan.
+        return torch.where(entries.on(grad.device), grad, 0)
+
+    parameter.register_hook(hook)
 
 
 @contextlib.contextmanager
@@ -93,9 +90,8 @@ def frozen_entries_kept(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Whatever the optimizer does inside, entries outside the ticket keep their bits."""
     before: List[Tuple[nn.Parameter, Tensor, Tensor]] = []
     for parameter in parameters:
-        entries = getattr(parameter, "param_group", None)
-        if isinstance(entries, TrainedEntries):
-            mask = entries.on(parameter.device)
+        mask = parameter.param_group.on(parameter.device)  # type: ignore[attr-defined]
+        if mask is not None:
             before.append((parameter, mask, parameter.detach().clone()))
     yield
     with torch.no_grad():

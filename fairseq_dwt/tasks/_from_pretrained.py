@@ -3,11 +3,14 @@
 # no postponed annotations here: fairseq reads the types of the config fields
 
 import logging
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional
 
+import fairseq_cli.train
 import torch
+from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from hydra.core.hydra_config import HydraConfig
@@ -60,6 +63,7 @@ class FromPretrainedTask(SentencePredictionTask):
         Raises:
             DwtError: a path is missing, or the settings contradict each other.
         """
+        _forget_last_run()
         allow_fairseq_classes()
         root = cfg._get_root()  # type: ignore[attr-defined]
         launch.resolve_paths(root, cls._cwd(cfg))
@@ -142,9 +146,15 @@ class FromPretrainedTask(SentencePredictionTask):
         return criterion.training and criterion.logging_outputs_can_be_summed()
 
 
-def _check_data(data: str) -> None:
-    import os
+def _forget_last_run() -> None:
+    """fairseq keeps the best score on its functions, where a multirun's next job would find it."""
+    for function in (checkpoint_utils.save_checkpoint, fairseq_cli.train.should_stop_early):
+        for name in ("best", "num_runs"):
+            if hasattr(function, name):
+                delattr(function, name)
 
+
+def _check_data(data: str) -> None:
     if not os.path.isfile(os.path.join(data, "input0", "dict.txt")):
         raise DwtError(
             f"task.data: expected a folder that preprocess.py wrote (input0/dict.txt, label/…), "

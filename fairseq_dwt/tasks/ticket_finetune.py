@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from ..errors import DwtError
 from ..masked import freeze_outside
+from ..matrices import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..sources import AnyTicket, load_ticket, open_ticket
 from ..ticket import Ticket
@@ -38,28 +39,41 @@ class TicketFinetuneTask(FromPretrainedTask):
     written beside the checkpoints.
     """
 
+    @classmethod
+    def setup_task(cls, cfg: TicketFinetuneConfig, **kwargs: Any) -> "TicketFinetuneTask":
+        """As the base task, and refuse what would move weights outside the ticket (DwtError)."""
+        task = super().setup_task(cfg, **kwargs)
+        if task._has_ticket:
+            _check_settings(task.root)
+        return task
+
+    @property
+    def _has_ticket(self) -> bool:
+        return getattr(self.root.get("optimizer"), "_name", None) == "dominant_ticket"
+
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of which the ticket and the head are trained.
 
         Raises:
             DwtError: the ticket is missing, unreadable, or made for another model; the run folder
-                holds a run inside another ticket; a setting would move weights outside.
+                holds a run inside another ticket.
         """
         model = super().build_model(cfg)
-        optimizer = self.root.get("optimizer")
-        if getattr(optimizer, "_name", None) != "dominant_ticket":
-            logger.info("full fine-tuning: every parameter trains")
+        if not self._has_ticket:
+            self._log("full fine-tuning", self.pretrained.num_parameters, model)
             return model
-        _check_settings(self.root)
-        ticket = self._open_ticket(optimizer)
-        trained = freeze_outside(model, ticket)
-        logger.info(
-            f"ticket {ticket.origin.method}: {trained.ticket:,} of "
-            f"{self.pretrained.num_parameters:,} pre-trained parameters train (sparsity "
-            f"{trained.ticket / self.pretrained.num_parameters:.4%}); head: {trained.head:,}"
-        )
+        ticket = self._open_ticket(self.root.optimizer)
+        self._log(f"ticket {ticket.origin.method}", freeze_outside(model, ticket), model)
         self._record(ticket)
         return model
+
+    def _log(self, what: str, trained: int, model: torch.nn.Module) -> None:
+        total = self.pretrained.num_parameters
+        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
+        logger.info(
+            f"{what}: {trained:,} of {total:,} pre-trained parameters train "
+            f"(sparsity {trained / total:.4%}), and the head's {head:,}"
+        )
 
     def _open_ticket(self, optimizer: DictConfig) -> AnyTicket:
         defaults = DominantTicketConfig()

@@ -1,0 +1,115 @@
+"""The paper's Table 2 of some runs: methods by tasks, mean ± standard deviation over seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from .runs import Run
+
+__all__ = ["Cell", "score_table", "table_text"]
+
+_ORDER = ("Full", "Random", "Dominant", "BitFit", "Mask")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The score of a method on a task: at its best learning rate, over the seeds.
+
+    Attributes:
+        lr: the learning rate with the best mean.
+        scores: best validation score of each seed, per cent.
+        unfinished: runs among them that have not come to their end.
+    """
+
+    lr: float
+    scores: Tuple[float, ...]
+    unfinished: int
+
+    def __str__(self) -> str:
+        spread = f" ± {stdev(self.scores):.1f}" if len(self.scores) > 1 else ""
+        return f"{mean(self.scores):.1f}{spread}" + ("*" if self.unfinished else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: what it trains, and its cell for each task (None where it was not run)."""
+
+    method: str
+    trained: Optional[int]
+    pretrained: Optional[int]
+    cells: Dict[str, Optional[Cell]]
+
+
+def score_table(runs: Sequence[Run]) -> List[Row]:
+    """Methods by tasks. The learning rate of a cell is the one with the best mean over seeds.
+
+    Args:
+        runs: runs of stage 2 and baselines; stage 1 is left out, and so are runs without a score.
+    """
+    groups: Dict[Tuple[str, str], Dict[float, List[Run]]] = defaultdict(lambda: defaultdict(list))
+    methods: Dict[str, Run] = {}
+    for run in runs:
+        if not run.is_stage_1 and run.best is not None:
+            groups[run.method, run.task][run.lr].append(run)
+            methods.setdefault(run.method, run)
+    tasks = sorted({task for _, task in groups})
+    rows = []
+    for method in sorted(methods, key=_position):
+        cells = {task: _cell(groups.get((method, task))) for task in tasks}
+        rows.append(Row(method, methods[method].trained, methods[method].pretrained, cells))
+    return rows
+
+
+def _position(method: str) -> Tuple[int, str]:
+    name = method.partition("-")[0]
+    # larger tickets first, as in the paper
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), method)
+
+
+def _cell(by_lr: Optional[Dict[float, List[Run]]]) -> Optional[Cell]:
+    if not by_lr:
+        return None
+    # a learning rate that was tried with one seed only does not beat one with all seeds
+    most = max(len(runs) for runs in by_lr.values())
+    complete = {lr: runs for lr, runs in by_lr.items() if len(runs) == most}
+    lr = max(complete, key=lambda rate: mean(run.best or 0.0 for run in complete[rate]))
+    chosen = sorted(complete[lr], key=lambda run: run.seed)
+    return Cell(
+        lr, tuple(run.best or 0.0 for run in chosen), sum(not run.finished for run in chosen)
+    )
+
+
+def table_cells(rows: Sequence[Row]) -> List[List[str]]:
+    """The table as text cells, the header first."""
+    tasks = list(rows[0].cells) if rows else []
+    cells = [["method", "trained", "sparsity"] + [name for t in tasks for name in (t, "lr")]]
+    for row in rows:
+        share = row.trained / row.pretrained if row.trained and row.pretrained else None
+        line = [
+            row.method,
+            "?" if row.trained is None else f"{row.trained:,}",
+            "?" if share is None else f"{share:.3%}",
+        ]
+        for task in tasks:
+            cell = row.cells[task]
+            line += ["-", "-"] if cell is None else [str(cell), f"{cell.lr:g}"]
+        cells.append(line)
+    return cells
+
+
+def table_text(rows: Sequence[Row]) -> str:
+    """The table for a terminal."""
+    cells = table_cells(rows)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])]
+        ).rstrip()
+        for line in cells
+    ]
+    if any(c and c.unfinished for row in rows for c in row.cells.values()):
+        lines.append("* with runs that have not finished")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""The structure table of a ticket (the paper's Table 1) as text."""
+
+from __future__ import annotations
+
+from typing import List
+
+from ..matrices import KINDS
+from ..ticket import Ticket
+
+__all__ = ["describe", "structure_table"]
+
+_KIND = {
+    "q_proj": "Q",
+    "k_proj": "K",
+    "v_proj": "V",
+    "out_proj": "O",
+    "fc1": "FC1",
+    "fc2": "FC2",
+}
+
+
+def structure_table(ticket: Ticket, k: int = 3) -> str:
+    """The k most dominated dimensions of each matrix, one layer a line, the bias as ``b``.
+
+    >>> from fairseq_dwt.ticket import Columns, Origin
+    >>> q = Columns(shape=(4, 3), columns=(2, 3, 0), counts=(4, 2, 1))
+    >>> print(structure_table(Ticket({"layers.0.self_attn.q_proj": q}, Origin("dominant")), k=2))
+    layer  Q    K  V  O  FC1  FC2
+        0  2 b  -  -  -  -    -
+    """
+    cells = {}
+    for name, entry in ticket.top(k).matrices.items():
+        _, layer, module = name.split(".", 2)
+        shown = ["b" if c == entry.shape[1] else str(c) for c in entry.columns]
+        cells[int(layer), _KIND[module.rpartition(".")[2]]] = " ".join(shown)
+    layers = sorted({layer for layer, _ in cells})
+    rows = [["layer", *KINDS]]
+    rows += [[str(layer), *(cells.get((layer, kind), "-") for kind in KINDS)] for layer in layers]
+    return _columns(rows)
+
+
+def describe(ticket: Ticket) -> str:
+    """Where a ticket comes from and what it trains, one line."""
+    origin = ticket.origin
+    known = [
+        ("task", origin.task),
+        ("λ", origin.l1_lambda),
+        ("σ", origin.sigma),
+        ("updates", origin.num_updates),
+        ("seed", origin.seed),
+        ("base", origin.base and origin.base[:12]),
+    ]
+    text = ", ".join(f"{name} {value}" for name, value in known if value is not None)
+    sparsity = "" if ticket.sparsity is None else f" ({ticket.sparsity:.4%})"
+    trained = f"{ticket.num_parameters:,} parameters{sparsity}"
+    return f"{origin.method}: {trained}" + (f"; {text}" if text else "")
+
+
+def _columns(rows: List[List[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].rjust(widths[0])] + [c.ljust(w) for c, w in zip(row[1:], widths[1:])]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

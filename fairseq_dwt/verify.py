@@ -1,0 +1,72 @@
+"""Is everything outside a ticket still bit for bit the pre-trained model?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Union
+
+import torch
+
+from .checkpoint import Pretrained, tuned_tensors
+from .element_mask import ElementMask
+from .matrices import is_head
+from .ticket import Ticket
+
+__all__ = ["Moved", "moved_outside"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A tensor with entries that changed although the ticket does not train them.
+
+    Attributes:
+        name: canonical name.
+        entries: how many changed; -1 where the tensor is missing or has another shape.
+    """
+
+    name: str
+    entries: int
+
+
+def moved_outside(
+    pretrained: Pretrained, tuned: str, ticket: Union[Ticket, ElementMask]
+) -> List[Moved]:
+    """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
+
+    θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.
+    Classification heads and the LM head are left out.
+
+    Args:
+        pretrained: the base.
+        tuned: path of the fine-tuned checkpoint.
+        ticket: what was allowed to move.
+
+    Raises:
+        DwtError: the checkpoint cannot be read.
+    """
+    state = tuned_tensors(tuned)
+    allowed = {}
+    for matrix in pretrained.matrices:
+        entries = ticket.entries(matrix)
+        allowed[matrix.weight], allowed[matrix.bias] = entries.weight, entries.bias
+    moved = []
+    for name, init in pretrained.tensors.items():
+        if is_head(name):
+            continue
+        now = state.get(name)
+        if now is None or now.shape != init.shape:
+            moved.append(Moved(name, -1))
+            continue
+        changed = _bits(now) != _bits(init.to(now.dtype))
+        mask = allowed.get(name)
+        if mask is not None:
+            changed = changed & ~mask
+        if changed.any():
+            moved.append(Moved(name, int(changed.sum())))
+    return moved
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    # as integers: 0.0 and -0.0 differ, and nan equals itself
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return tensor.contiguous().view(integers)

@@ -1,0 +1,189 @@
+"""A RoBERTa small enough to train in a second, data for it, and fairseq run in this process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from types import SimpleNamespace
+from typing import Any, Dict, List
+
+import pytest
+import torch
+
+#: Two layers of width 8 and two heads: 12 ticket matrices.
+SIZES = dict(
+    encoder_layers=2,
+    encoder_embed_dim=8,
+    encoder_ffn_embed_dim=16,
+    encoder_attention_heads=2,
+    max_positions=20,
+)
+WORDS = [f"w{i}" for i in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> SimpleNamespace:
+    """Paths of a random-weight RoBERTa in fp16 and of a pair-classification data-bin."""
+    folder = tmp_path_factory.mktemp("small")
+    data = folder / "data-bin" / "RTE"
+    write_data(str(data))
+    init = str(folder / "model.pt")
+    write_roberta(init, str(data))
+    return SimpleNamespace(folder=folder, data=str(data), init=init)
+
+
+def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed: int = 0) -> None:
+    """Save a random RoBERTa as ``roberta.large/model.pt`` is saved: args in a Namespace, fp16."""
+    from fairseq.data import Dictionary
+    from fairseq.models.roberta import RobertaModel
+
+    dictionary = Dictionary.load(os.path.join(data, "input0", "dict.txt"))
+    dictionary.add_symbol("<mask>")
+    torch.manual_seed(seed)
+    args = argparse.Namespace(arch="roberta", dropout=0.1, attention_dropout=0.1, **SIZES)
+    model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
+    # biases start at zero; give them values, as a pre-trained model has
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.02)
+    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    saved = argparse.Namespace(arch="roberta", task="masked_lm", data="", dropout=0.1, **SIZES)
+    history = {
+        "criterion_name": "MaskedLmLoss",
+        "optimizer_name": "FairseqAdam",
+        "lr_scheduler_state": {},
+        "num_updates": 0,
+    }
+    torch.save(
+        {
+            "args": saved,
+            "model": state,
+            "optimizer_history": [history],
+            "extra_state": {"train_iterator": {"epoch": 1}},
+            "last_optimizer_state": None,
+        },
+        path,
+    )
+
+
+def write_data(folder: str, rows: int = 96) -> None:
+    """A learnable task: does the second sentence repeat the first one's first word?"""
+    import random
+
+    from fairseq.data import Dictionary, indexed_dataset
+
+    generator = random.Random(0)
+    words, labels = Dictionary(), Dictionary()
+    for word in WORDS:
+        words.add_symbol(word)
+    for label in ("1", "0"):
+        labels.add_symbol(label)
+    labels.finalize(padding_factor=8)
+    for split in ("train", "valid"):
+        sentences: Dict[str, List[torch.Tensor]] = {"input0": [], "input1": [], "label": []}
+        for _ in range(rows if split == "train" else 16):
+            first = generator.sample(WORDS, generator.randint(3, 6))
+            label = generator.choice("01")
+            second = generator.sample(WORDS[1:], 3) if label == "0" else first[:1] + first[-1:]
+            for name, tokens, dictionary in (
+                ("input0", first, words),
+                ("input1", second, words),
+                ("label", [label], labels),
+            ):
+                line = dictionary.encode_line(" ".join(tokens), add_if_not_exist=False)
+                sentences[name].append(line.long())
+        for name, lines in sentences.items():
+            os.makedirs(os.path.join(folder, name), exist_ok=True)
+            (labels if name == "label" else words).save(os.path.join(folder, name, "dict.txt"))
+            prefix = os.path.join(folder, name, split)
+            builder = indexed_dataset.make_builder(prefix + ".bin", "mmap", vocab_size=60)
+            for line in lines:
+                builder.add_item(line)
+            builder.finalize(prefix + ".idx")
+
+
+@pytest.fixture
+def train(small, tmp_path, monkeypatch):
+    """``train("ticket_rte", "optimizer.k=1", folder=…)`` runs a named config; returns its folder.
+
+    Without dropout, in fp32 on the CPU, 6 updates of 8 pairs, unless overridden.
+    """
+
+    def run(name: str, *overrides: str, folder: Any = None) -> str:
+        import fairseq_cli.train
+
+        folder = str(folder or tmp_path / "run")
+        os.makedirs(folder, exist_ok=True)
+        monkeypatch.chdir(folder)
+        settings = {
+            "task.data": small.data,
+            "task.cwd": str(small.folder),
+            "task.num_classes": 2,
+            "checkpoint.finetune_from_model": small.init,
+            "common.fp16": "false",
+            "common.cpu": "true",
+            "common.log_format": "none",
+            "dataset.batch_size": 8,
+            "optimization.max_update": 6,
+            "lr_scheduler.warmup_updates": 0,
+            "optimization.lr": "[0.01]",
+            "model.dropout": 0,
+            "model.attention_dropout": 0,
+            "model.pooler_dropout": 0,
+            "distributed_training.distributed_world_size": 1,
+        }
+        settings.update(override.split("=", 1) for override in overrides)
+        fairseq_cli.train.main(compose(name, [f"{k}={v}" for k, v in settings.items()]))
+        return folder
+
+    return run
+
+
+def compose(name: str, overrides: List[str]) -> Any:
+    """The config that ``fairseq-hydra-train --config-name NAME OVERRIDES`` hands to training."""
+    from fairseq.dataclass.initialize import add_defaults, hydra_init
+    from fairseq.dataclass.utils import omegaconf_no_object_check
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    try:
+        from hydra import compose as hydra_compose
+        from hydra import initialize_config_dir
+    except ImportError:  # hydra 1.0
+        from hydra.experimental import compose as hydra_compose
+        from hydra.experimental import initialize_config_dir
+
+    import fairseq_dwt
+
+    fairseq_dwt.register()
+    configs = os.path.join(os.path.dirname(fairseq_dwt.__file__), "configs")
+    hydra_init(name)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=os.path.realpath(configs)):
+        cfg = hydra_compose(config_name=name, overrides=overrides)
+    add_defaults(cfg)
+    with omegaconf_no_object_check():
+        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def weights(checkpoint: str) -> Dict[str, torch.Tensor]:
+    """The model's tensors in a checkpoint."""
+    from fairseq_dwt.checkpoint import load_checkpoint
+
+    return load_checkpoint(checkpoint)["model"]
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> str:
+    """The folder of real inputs (real GLUE, a pre-trained encoder), or skip."""
+    folder = os.environ.get("DWT_REAL_DIR")
+    if not folder:
+        pytest.skip("DWT_REAL_DIR is not set: the real inputs are not here")
+    return folder

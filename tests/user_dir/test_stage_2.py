@@ -1,0 +1,237 @@
+"""Stage 2 by its real commands: what moves, what does not, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
+from fairseq_dwt.extraction import random_columns, random_elements
+from fairseq_dwt.sources import load_ticket, origin_of
+from fairseq_dwt.ticket import Columns, Ticket
+from fairseq_dwt.verify import moved_outside
+from tests.conftest import weights, write_roberta
+
+
+@pytest.fixture(scope="module")
+def pretrained(small):
+    return Pretrained(small.init)
+
+
+@pytest.fixture
+def ticket(pretrained, tmp_path):
+    """Two random columns of each matrix, saved."""
+    path = str(tmp_path / "given.json")
+    origin = origin_of("random", pretrained, seed=3)
+    random_columns(pretrained.matrices, 2, seed=3, origin=origin).save(path)
+    return path
+
+
+TICKETS = {
+    "one column": ["optimizer.ticket=GIVEN", "optimizer.k=1"],
+    "two columns": ["optimizer.ticket=GIVEN", "optimizer.k=2"],
+    "bias only": ["optimizer.ticket=bitfit", "optimizer.k=null"],
+    "random": ["optimizer.ticket=random", "optimizer.k=3"],
+    "no column": ["optimizer.ticket=GIVEN", "optimizer.k=0"],
+}
+HARSH = [
+    # everything that could move a frozen weight
+    "optimizer.wrapped_optimizer.weight_decay=0.5",
+    "optimization.clip_norm=0.1",
+    "optimization.update_freq=[2]",
+    "dataset.batch_size=4",
+]
+
+
+@pytest.mark.parametrize("kind", TICKETS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_outside_the_ticket_nothing_moves_and_inside_all_does(
+    kind, precision, train, ticket, pretrained
+):
+    overrides = [o.replace("GIVEN", ticket) for o in TICKETS[kind]] + HARSH
+    if precision == "bf16":
+        overrides += ["common.bf16=true", "optimization.lr=[0.1]"]
+    folder = train("ticket_rte", *overrides)
+    used = load_ticket(f"{folder}/ticket.json")
+    assert moved_outside(pretrained, f"{folder}/checkpoint_last.pt", used) == []
+    tuned = weights(f"{folder}/checkpoint_last.pt")
+    for matrix in pretrained.matrices:
+        entries = used.entries(matrix)
+        for name, mask in ((matrix.weight, entries.weight), (matrix.bias, entries.bias)):
+            if mask is None:
+                continue
+            changed = tuned[name] != pretrained.tensors[name].to(tuned[name].dtype)
+            # decay and Adam move every trained entry; bf16 rounds some back. A softmax does not
+            # see the bias of K, so only decay moves that one.
+            share = changed[mask.expand(changed.shape)].float().mean()
+            assert share > (0.95 if precision == "fp32" else 0.3), name
+    head = [name for name in tuned if "classification_heads" in name]
+    assert head
+
+
+def test_verify_sees_a_single_bit(train, ticket, pretrained, tmp_path):
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}")
+    state = load_checkpoint(f"{folder}/checkpoint_last.pt")
+    name = "encoder.sentence_encoder.layers.1.final_layer_norm.bias"
+    tensor = state["model"][name].clone()
+    tensor.view(torch.int32)[3] += 1
+    state["model"][name] = tensor
+    torch.save(state, tmp_path / "altered.pt")
+    used = load_ticket(f"{folder}/ticket.json")
+    moved = moved_outside(pretrained, str(tmp_path / "altered.pt"), used)
+    assert [(m.name, m.entries) for m in moved] == [(name, 1)]
+
+
+def test_an_element_mask_is_a_ticket_too(train, pretrained, tmp_path):
+    path = str(tmp_path / "mask.safetensors")
+    mask = random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained))
+    mask.save(path)
+    folder = train("ticket_rte", f"optimizer.ticket={path}", "optimizer.k=null", *HARSH)
+    assert moved_outside(pretrained, f"{folder}/checkpoint_last.pt", mask) == []
+    tuned = weights(f"{folder}/checkpoint_last.pt")
+    changed = sum(
+        int((tuned[m.weight] != pretrained.tensors[m.weight].float()).sum())
+        for m in pretrained.matrices
+    )
+    assert changed > 0.9 * sum(int(mask.masks[m.name][:, :-1].sum()) for m in pretrained.matrices)
+
+
+def test_a_ticket_of_all_columns_is_full_fine_tuning_of_the_matrices(train, pretrained, tmp_path):
+    everything = Ticket(
+        {m.name: Columns(m.shape, tuple(range(m.in_features + 1))) for m in pretrained.matrices},
+        origin_of("all", pretrained),
+    )
+    everything.save(str(tmp_path / "all.json"))
+    inside = train(
+        "ticket_rte",
+        f"optimizer.ticket={tmp_path / 'all.json'}",
+        "optimizer.k=null",
+        folder=tmp_path / "inside",
+    )
+    # the same with fairseq's own means: full fine-tuning, everything else frozen by hand
+    from fairseq_dwt.tasks.ticket_finetune import TicketFinetuneTask
+
+    matrices = {n for m in pretrained.matrices for n in (m.weight, m.bias)}
+    build_model = TicketFinetuneTask.build_model
+
+    def freeze_the_rest(self, cfg, from_checkpoint=False):
+        model = build_model(self, cfg)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in matrices or "classification_heads" in name)
+        return model
+
+    TicketFinetuneTask.build_model = freeze_the_rest
+    try:
+        full = train("full_rte", folder=tmp_path / "full")
+    finally:
+        TicketFinetuneTask.build_model = build_model
+    ours, theirs = (weights(f"{f}/checkpoint_last.pt") for f in (inside, full))
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+def test_gradient_norm_and_states_are_of_ticket_and_head_alone(train, ticket, pretrained):
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=1")
+    state = load_checkpoint(f"{folder}/checkpoint_last.pt")
+    used = load_ticket(f"{folder}/ticket.json")
+    sizes = [s["exp_avg"].numel() for s in state["last_optimizer_state"]["state"].values()]
+    parameters = dict(pretrained.tensors)
+    expected = sum(
+        parameters[name].numel()
+        for m in pretrained.matrices
+        for name, mask in ((m.weight, used.entries(m).weight), (m.bias, used.entries(m).bias))
+        if mask is not None
+    )
+    head = sum(t.numel() for n, t in state["model"].items() if "classification_heads" in n)
+    assert sum(sizes) == expected + head
+    # dense in masked mode, but zero outside: what Adam has seen is the ticket's gradient
+    seen = sum(int((s["exp_avg"] != 0).sum()) for s in state["last_optimizer_state"]["state"].values())
+    assert seen <= used.num_parameters + head
+
+
+@pytest.mark.parametrize("name", ["ticket_rte", "dwt_rte"])
+def test_a_run_resumed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
+    name, train, ticket, tmp_path
+):
+    overrides = ["checkpoint.save_interval_updates=2", "model.dropout=0.1"]
+    if name == "ticket_rte":
+        overrides += [f"optimizer.ticket={ticket}"]
+    else:
+        overrides += ["task.sigma=1e-3"]
+    whole = train(name, *overrides, folder=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    shutil.copy(f"{whole}/checkpoint_1_2.pt", tmp_path / "killed" / "checkpoint_last.pt")
+    resumed = train(name, *overrides, folder=tmp_path / "killed")
+    a, b = (load_checkpoint(f"{f}/checkpoint_last.pt") for f in (whole, resumed))
+    assert a["optimizer_history"][-1]["num_updates"] == 6
+    for key, tensor in a["model"].items():
+        assert torch.equal(b["model"][key], tensor), key
+    with open(f"{whole}/ticket.json") as left, open(f"{resumed}/ticket.json") as right:
+        assert left.read() == right.read()
+
+
+def test_checkpoints_record_a_stock_task_and_the_shape(train, ticket):
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}")
+    cfg = load_checkpoint(f"{folder}/checkpoint_best.pt")["cfg"]
+    assert cfg["task"]["_name"] == "sentence_prediction"
+    assert cfg["model"]["encoder_layers"] == 2
+    assert cfg["model"]["max_positions"] == 20
+
+
+# -- refusals ---------------------------------------------------------------------------------------
+
+
+def test_refuses_a_ticket_of_another_model_of_the_same_shape(train, small, pretrained, tmp_path):
+    write_roberta(str(tmp_path / "other.pt"), small.data, seed=1)
+    other = Pretrained(str(tmp_path / "other.pt"))
+    path = str(tmp_path / "other.json")
+    random_columns(other.matrices, 1, 1, origin_of("random", other)).save(path)
+    with pytest.raises(DwtError, match="other.json: was made for the pre-trained model"):
+        train("ticket_rte", f"optimizer.ticket={path}")
+
+
+def test_refuses_a_ticket_of_another_shape(train, tmp_path):
+    path = str(tmp_path / "wide.json")
+    Ticket({"layers.0.fc1": Columns((64, 32), (1,))}).save(path)
+    with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(16, 8\)"):
+        train("ticket_rte", f"optimizer.ticket={path}")
+
+
+def test_refuses_another_ticket_in_a_folder_that_would_resume(train, ticket):
+    train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=1")
+    with pytest.raises(DwtError, match="expected the ticket of this run, got the one of another"):
+        train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=2")
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("optimizer.ticket=nowhere.json", "nowhere.json: expected a ticket file, found none"),
+        ("+model.encoder_layers=12", "model.encoder_layers: expected 2 as in"),
+        ("checkpoint.finetune_from_model=gone.pt", "found none at .*gone.pt"),
+        ("checkpoint.finetune_from_model=null", "expected the pre-trained model's file, got none"),
+        ("task.data=gone", "task.data: expected a folder that preprocess.py wrote"),
+        ("task.metrics=bleu", "task.metrics: expected some of"),
+        ("ema.store_ema=true", "ema.store_ema: averaging rounds"),
+        ("distributed_training.ddp_backend=fully_sharded", "ddp_backend: fully_sharded"),
+    ],
+)
+def test_refuses_in_one_sentence(override, message, train, ticket):
+    with pytest.raises(DwtError, match=message):
+        train("ticket_rte", f"optimizer.ticket={ticket}", override)
+
+
+def test_restore_file_is_accepted_with_a_warning(train, small, ticket, caplog):
+    train(
+        "ticket_rte",
+        f"optimizer.ticket={ticket}",
+        "checkpoint.finetune_from_model=null",
+        f"checkpoint.restore_file={small.init}",
+        "checkpoint.reset_optimizer=true",
+        "checkpoint.reset_dataloader=true",
+        "checkpoint.reset_meters=true",
+    )
+    assert "this run will not resume" in caplog.text
