@@ -70,13 +70,13 @@ def load_checkpoint(path: str) -> Dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise DwtError(
             f"{path}: expected tensors and plain settings, got something else "
-            f"({str(error).splitlines()[0]}); if you trust the file, load it with "
+            f"({_reason(error)}); if you trust the file, load it with "
             "torch.load(weights_only=False) and save its 'model' and 'args' again"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DwtError(
             f"{path}: expected a fairseq checkpoint, got a file that torch cannot read "
-            f"({str(error).splitlines()[0]}); it may be truncated: fetch or save it again"
+            f"({_reason(error)}); it may be truncated: fetch or save it again"
         ) from None
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
         raise DwtError(
@@ -84,6 +84,11 @@ def load_checkpoint(path: str) -> Dict[str, Any]:
             f"{type(state).__name__}; a Hugging Face file must be converted first"
         )
     return state
+
+
+def _reason(error: Exception) -> str:
+    # torch's messages run over many lines; the first says what is wrong
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _is_zip(path: str) -> bool:
@@ -154,7 +159,8 @@ class Pretrained:
         self.tensors = {
             name: tensor
             for name, tensor in model_tensors(state["model"]).items()
-            if not is_head(name) and tensor.is_floating_point()
+            # fairseq saves its code's version as if it were a weight
+            if not is_head(name) and not name.endswith(".version")
         }
         self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
         if not self.matrices:

@@ -137,8 +137,10 @@ def train(small, tmp_path, monkeypatch):
             "model.pooler_dropout": 0,
             "distributed_training.distributed_world_size": 1,
         }
-        settings.update(override.split("=", 1) for override in overrides)
-        fairseq_cli.train.main(compose(name, [f"{k}={v}" for k, v in settings.items()]))
+        removed = [override for override in overrides if override.startswith("~")]
+        settings.update(o.split("=", 1) for o in overrides if not o.startswith("~"))
+        kept = [f"{k}={v}" for k, v in settings.items() if f"~{k}" not in removed]
+        fairseq_cli.train.main(compose(name, kept + removed))
         return folder
 
     return run

@@ -58,17 +58,10 @@ class L1ToInit(FairseqCriterion):
         super().__init__(task)
         if not cfg.l1_lambda >= 0:
             raise DwtError(f"criterion.l1_lambda: expected a number ≥ 0, got {cfg.l1_lambda}")
-        if not cfg.init:
-            raise DwtError(
-                "criterion.init: expected the file of θ0, got none; set "
-                "checkpoint.finetune_from_model=path/to/model.pt"
-            )
         self.l1_lambda = cfg.l1_lambda
         self.wrapped = wrapped
-        # The task has read the same file already where it is one of ours.
-        known = getattr(task, "pretrained", None)
-        pretrained = known if known is not None and known.path == cfg.init else Pretrained(cfg.init)
-        self.distance = InitDistance(pretrained.tensors, pretrained.path)
+        self.pretrained = _open_init(cfg.init, task)
+        self.distance = InitDistance(self.pretrained.tensors, self.pretrained.path)
         self._distance_in_validation = None
 
     @classmethod
@@ -113,3 +106,16 @@ class L1ToInit(FairseqCriterion):
     def logging_outputs_can_be_summed(self) -> bool:  # type: ignore[override]
         """As the wrapped criterion."""
         return self.wrapped.logging_outputs_can_be_summed()
+
+
+def _open_init(path: Optional[str], task: Any) -> Pretrained:
+    """θ0's file; the one that the task has read already, unless another is named."""
+    known: Optional[Pretrained] = getattr(task, "pretrained", None)
+    if known is not None and path in (None, known.path):
+        return known
+    if not path:
+        raise DwtError(
+            "criterion.init: expected the file of θ0, got none; set "
+            "checkpoint.finetune_from_model=path/to/model.pt"
+        )
+    return Pretrained(path)

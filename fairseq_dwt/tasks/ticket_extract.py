@@ -83,10 +83,11 @@ class TicketExtractTask(FromPretrainedTask):
             DwtError: at update 0 the model differs from the pre-trained file.
         """
         if not self._checked and update_num == 0:
-            different = first_difference(model, self.pretrained.tensors)
+            init = getattr(criterion, "pretrained", self.pretrained)
+            different = first_difference(model, init.tensors)
             if different is not None:
                 raise DwtError(
-                    f"{different}: expected the values of {self.pretrained.path} before the first "
+                    f"{different}: expected the values of {init.path} before the first "
                     "update, got others; start from the file that θ0 is read from"
                 )
         self._checked = True

@@ -1,0 +1,116 @@
+"""Turn GLUE's TSV files into fairseq data sets, as fairseq's own recipe does, in one command.
+
+    python examples/glue/preprocess.py --glue-dir glue_data --task RTE \
+        --bpe-dir gpt2_bpe --out data-bin
+
+See examples/glue/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fairseq_dwt.errors import DwtError
+from fairseq_dwt.glue.binarize import check_output, load_dictionary, preprocess_task
+from fairseq_dwt.glue.encoders import Encoder, bert_encoder, gpt2_encoder, sentencepiece_encoder
+from fairseq_dwt.glue.tasks import TASKS, GlueTask, glue_task
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="GLUE TSV files to fairseq data sets.")
+    parser.add_argument("--glue-dir", required=True, help="folder that holds RTE/, SST-2/, …")
+    parser.add_argument(
+        "--task", required=True, nargs="+", help=f"one or more of {', '.join(TASKS)}; or all"
+    )
+    parser.add_argument("--out", required=True, help="output folder, for instance data-bin")
+    parser.add_argument("--bpe", choices=("gpt2", "sentencepiece", "bert"), default="gpt2")
+    parser.add_argument("--bpe-dir", help="gpt2: folder with encoder.json, vocab.bpe, dict.txt")
+    parser.add_argument("--sentencepiece-model", help="sentencepiece: the .model file")
+    parser.add_argument("--vocab-file", help="bert: vocab.txt")
+    parser.add_argument("--bpe-cased", action="store_true", help="bert: keep case and accents")
+    parser.add_argument("--dict", help="the pre-trained model's dict.txt (gpt2: in --bpe-dir)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="encoding threads (all cores)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    return parser.parse_args(argv)
+
+
+def make_encoder(args: argparse.Namespace) -> tuple[Encoder, str]:
+    """The encoder that the options ask for, and the path of its dictionary."""
+    if args.bpe == "gpt2":
+        folder = Path(_option(args, "bpe_dir"))
+        encoder = gpt2_encoder(folder / "encoder.json", folder / "vocab.bpe")
+        return encoder, args.dict or str(folder / "dict.txt")
+    if args.bpe == "bert":
+        return bert_encoder(_option(args, "vocab_file"), args.bpe_cased), _option(args, "dict")
+    model = _option(args, "sentencepiece_model")
+    return sentencepiece_encoder(model, args.workers), _option(args, "dict")
+
+
+def _option(args: argparse.Namespace, name: str) -> str:
+    value = getattr(args, name)
+    if not value:
+        raise DwtError(f"--bpe {args.bpe} needs --{name.replace('_', '-')}, got none; add it")
+    return str(value)
+
+
+def chosen_tasks(args: argparse.Namespace) -> list[GlueTask]:
+    """The tasks named by ``--task``; for ``all``, those whose folder exists."""
+    if [name.lower() for name in args.task] != ["all"]:
+        return list({task.name: task for task in map(glue_task, args.task)}.values())
+    present = [task for task in TASKS.values() if (Path(args.glue_dir) / task.folder).is_dir()]
+    missing = [task.folder for task in TASKS.values() if task not in present]
+    if not present:
+        raise DwtError(
+            f"{args.glue_dir}: expected at least one of the folders {', '.join(missing)}, "
+            "got none; correct --glue-dir"
+        )
+    if missing:
+        print(f"not in {args.glue_dir}, left out: {', '.join(missing)}")
+    return present
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.workers < 1:
+        raise DwtError(f"--workers: expected 1 or more, got {args.workers}; correct it")
+    # Read by the tokenizers library when it first encodes.
+    os.environ["RAYON_NUM_THREADS"] = str(args.workers)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    tasks = chosen_tasks(args)
+    for task in tasks:  # before any work is done
+        check_output(task, args.out, args.overwrite)
+    encode, dictionary_path = make_encoder(args)
+    dictionary = load_dictionary(dictionary_path)
+    for task in tasks:
+        reports = preprocess_task(
+            task, args.glue_dir, args.out, encode, dictionary, overwrite=args.overwrite
+        )
+        for report in reports:
+            print(report)
+        print(f"wrote {Path(args.out) / task.folder}", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    # As after Ctrl-C, the unfinished folder is removed.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run(args)
+    except (DwtError, OSError) as error:
+        print(f"preprocess.py: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("preprocess.py: interrupted, unfinished output removed", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

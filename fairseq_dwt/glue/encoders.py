@@ -1,0 +1,161 @@
+"""Sentence → tokens, as fairseq's own encoders give them, in batches.
+
+An encoder maps a list of sentences to a list of token strings of the same length: the tokens of
+one sentence separated by single spaces, which is what fairseq's ``bpe.encode`` returns and what
+``dict.txt`` lists. An empty sentence gives an empty string.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Callable, List, Sequence
+
+from fairseq_dwt.errors import DwtError
+
+__all__ = ["Encoder", "bert_encoder", "gpt2_encoder", "sentencepiece_encoder"]
+
+Encoder = Callable[[Sequence[str]], List[str]]
+
+
+def gpt2_encoder(encoder_json: str | Path, vocab_bpe: str | Path) -> Encoder:
+    """GPT-2's byte-level BPE (fairseq ``--bpe gpt2``); tokens are ids in decimal.
+
+    Raises:
+        DwtError: a file is missing or is not what its name says, or `tokenizers` is missing.
+    """
+    encoder_json, vocab_bpe = Path(encoder_json), Path(vocab_bpe)
+    vocabulary = _read_encoder_json(encoder_json)
+    merges = _read_merges(vocab_bpe)
+    try:
+        from tokenizers import ByteLevelBPETokenizer
+        from tokenizers.pre_tokenizers import ByteLevel
+    except ImportError as error:
+        raise _missing_library("tokenizers", "GPT-2 BPE") from error
+    lacking = sorted(set(ByteLevel.alphabet()) - set(vocabulary))
+    if lacking:
+        # tokenizers would drop such bytes silently.
+        raise DwtError(
+            f"{encoder_json}: expected an entry for each of the 256 byte symbols, "
+            f"{len(lacking)} are missing (the first is {lacking[0]!r}); take the file that "
+            "belongs to the pre-trained model"
+        )
+    try:
+        tokenizer = ByteLevelBPETokenizer(vocabulary, merges, add_prefix_space=False)
+    except Exception as error:  # the library raises no narrower class
+        raise DwtError(
+            f"{vocab_bpe} does not fit {encoder_json}: {error}; take both files from the same model"
+        ) from error
+
+    def encode(sentences: Sequence[str]) -> list[str]:
+        encodings = tokenizer.encode_batch(list(sentences), add_special_tokens=False)
+        return [" ".join(map(str, encoding.ids)) for encoding in encodings]
+
+    return encode
+
+
+def bert_encoder(vocab_file: str | Path, cased: bool = False) -> Encoder:
+    """BERT's word pieces (fairseq ``--bpe bert``); tokens are pieces, ``##`` marks continuations.
+
+    Raises:
+        DwtError: the file is missing or no word-piece vocabulary, or `tokenizers` is missing.
+    """
+    vocab_file = Path(vocab_file)
+    # Not splitlines: some vocabularies hold pieces such as U+2028.
+    pieces = _read_text(vocab_file).split("\n")
+    if pieces and not pieces[-1]:
+        pieces.pop()
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    lacking = [mark for mark in ("[UNK]", "[CLS]", "[SEP]") if mark not in vocabulary]
+    if lacking:
+        raise DwtError(
+            f"{vocab_file}: expected a BERT vocab.txt with one word piece a line, {lacking[0]} "
+            f"among them, got {len(pieces)} lines without it; take the model's own file"
+        )
+    try:
+        from tokenizers import BertWordPieceTokenizer
+    except ImportError as error:
+        raise _missing_library("tokenizers", "BERT word pieces") from error
+    tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=not cased)
+
+    def encode(sentences: Sequence[str]) -> list[str]:
+        encodings = tokenizer.encode_batch(list(sentences), add_special_tokens=False)
+        return [" ".join(encoding.tokens) for encoding in encodings]
+
+    return encode
+
+
+def sentencepiece_encoder(model_file: str | Path, workers: int = 1) -> Encoder:
+    """SentencePiece (fairseq ``--bpe sentencepiece``, no sampling); tokens are pieces.
+
+    Raises:
+        DwtError: the file is missing or no SentencePiece model, or the library is missing.
+    """
+    model_file = Path(model_file)
+    if not model_file.is_file():
+        raise _missing_file(model_file)
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as error:
+        raise _missing_library("sentencepiece", "SentencePiece") from error
+    try:
+        processor = SentencePieceProcessor(model_file=str(model_file))
+    except (RuntimeError, OSError) as error:
+        raise DwtError(
+            f"{model_file}: expected a SentencePiece model, the library cannot read it ({error})"
+        ) from error
+
+    def encode(sentences: Sequence[str]) -> list[str]:
+        pieces = processor.encode(list(sentences), out_type=str, num_threads=workers)
+        return [" ".join(sentence) for sentence in pieces]
+
+    return encode
+
+
+def _read_encoder_json(path: Path) -> dict[str, int]:
+    try:
+        vocabulary = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise DwtError(
+            f"{path} line {error.lineno}: expected GPT-2's encoder.json, this is no JSON "
+            f"({error.msg}); fetch the file again"
+        ) from error
+    if not isinstance(vocabulary, dict) or not all(
+        type(index) is int and index >= 0 for index in vocabulary.values()
+    ):
+        raise DwtError(f"{path}: expected GPT-2's encoder.json, an object of token to id")
+    return vocabulary
+
+
+def _read_merges(path: Path) -> list[tuple[str, str]]:
+    # As fairseq: the first line is a version, the text after the last line break is nothing.
+    merges = []
+    for number, line in enumerate(_read_text(path).split("\n")[1:-1], start=2):
+        pair = line.split()
+        if len(pair) != 2:
+            raise DwtError(
+                f"{path} line {number}: expected two symbols to merge, got {line[:60]!r}; "
+                "take the vocab.bpe that belongs to the pre-trained model"
+            )
+        merges.append((pair[0], pair[1]))
+    return merges
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise _missing_file(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DwtError(
+            f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at offset "
+            f"{error.start}; fetch the file again"
+        ) from error
+
+
+def _missing_file(path: Path) -> DwtError:
+    return DwtError(f"{path}: no such file; fetch it or correct the path")
+
+
+def _missing_library(library: str, purpose: str) -> DwtError:
+    return DwtError(f"{purpose} needs the library {library}: pip install {library}")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairseq_dwt.checkpoint import Pretrained
+from fairseq_dwt.cli import main
+from fairseq_dwt.element_mask import ElementMask
+from fairseq_dwt.ticket import Ticket
+
+
+@pytest.fixture
+def tuned(small, tmp_path):
+    """A checkpoint in which column 5 of layer 1's FC1 and one bias entry moved."""
+    saved = torch.load(small.init, weights_only=True)
+    name = "encoder.sentence_encoder.layers.1.fc1"
+    saved["model"] = {n: t.float() for n, t in saved["model"].items()}
+    saved["model"][f"{name}.weight"][:, 5] += 1e-3
+    saved["model"][f"{name}.bias"][3] += 1e-3
+    path = str(tmp_path / "tuned.pt")
+    torch.save(saved, path)
+    return path
+
+
+def test_extract_show_verify(small, tuned, tmp_path, capsys):
+    out, mask = str(tmp_path / "t.json"), str(tmp_path / "m.safetensors")
+    command = ["extract", "--init", small.init, "--tuned", tuned, "-o", out, "--mask", mask]
+    assert main(command + ["--task", "MNLI"]) == 0
+    ticket = Ticket.load(out)
+    assert list(ticket.matrices) == ["layers.1.fc1"]
+    assert ticket.matrices["layers.1.fc1"].columns == (5, 8)
+    assert ticket.matrices["layers.1.fc1"].counts == (16, 1)
+    assert ElementMask.load(mask).num_parameters == 17
+    assert main(["show", out]) == 0
+    assert "    1  -  -  -  -  5 b  -" in capsys.readouterr().out
+    verify = ["verify", "--init", small.init, "--tuned", tuned, "--ticket"]
+    assert main([*verify, out]) == 0
+    assert "bit-identical" in capsys.readouterr().out
+    assert main([*verify, out, "-k", "1"]) == 1
+    assert "layers.1.fc1.bias: 1 entries" in capsys.readouterr().out
+    assert main([*verify, mask]) == 0
+
+
+def test_random_and_bitfit(small, tmp_path, capsys):
+    path = str(tmp_path / "r.json")
+    assert main(["random", "--init", small.init, "-k", "2", "--seed", "3", "-o", path]) == 0
+    random = Ticket.load(path)
+    assert {len(e.columns) for e in random.matrices.values()} == {2}
+    assert random.origin.seed == 3
+    mask = str(tmp_path / "r.safetensors")
+    assert main(["random", "--init", small.init, "--percent", "5", "-o", mask]) == 0
+    assert abs(ElementMask.load(mask).num_parameters - 0.05 * 1184) < 10
+    path = str(tmp_path / "b.json")
+    assert main(["bitfit", "--init", small.init, "-o", path]) == 0
+    pretrained = Pretrained(small.init)
+    assert Ticket.load(path).num_parameters == sum(m.out_features for m in pretrained.matrices)
+    assert "sparsity" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["show", "no.json"], "no.json: expected a ticket file, found none"),
+        (["bitfit", "--init", "no.pt", "-o", "b.json"], "no.pt: expected a fairseq checkpoint"),
+        (["bitfit", "--init", "INIT", "-o", "b.txt"], "expected a file name that ends in .json"),
+        (["random", "--init", "INIT", "-k", "99", "-o", "r.json"], "got k = 99"),
+        (["random", "--init", "INIT", "--percent", "0", "-o", "r.safetensors"], "percent"),
+        (["extract", "--init", "INIT", "--tuned", "no.pt", "-o", "t.json"], "no.pt: expected"),
+        (["extract", "--init", "INIT", "--tuned", "INIT", "--sigma", "0", "-o", "t"], "sigma"),
+        (["report", "INIT", "-o", "r"], "expected run folders"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(
+    arguments, message, small, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([small.init if a == "INIT" else a for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+"""The core imports torch but never fairseq; bringing fairseq in registers the plugin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CORE = [
+    "checkpoint",
+    "element_mask",
+    "extraction",
+    "files",
+    "l1",
+    "launch",
+    "masked",
+    "matrices",
+    "report.heatmap",
+    "report.runs",
+    "report.scores",
+    "report.structure",
+    "sources",
+    "ticket",
+    "verify",
+]
+
+
+def python(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_the_core_never_imports_fairseq():
+    imports = "\n".join(f"import fairseq_dwt.{name}" for name in CORE)
+    result = python(f"import sys\n{imports}\nprint('fairseq' in sys.modules)")
+    assert result.stdout == "False\n", result.stderr
+
+
+def test_a_shell_does_so_the_test_above_can_fail():
+    result = python("import sys\nimport fairseq_dwt.tasks.ticket_extract\nprint('fairseq' in sys.modules)")
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_importing_it_beside_fairseq_registers_everything():
+    result = python(
+        "import fairseq.tasks, fairseq_dwt\n"
+        "from fairseq.criterions import CRITERION_REGISTRY\n"
+        "from fairseq.optim import OPTIMIZER_REGISTRY\n"
+        "from fairseq.tasks import TASK_REGISTRY\n"
+        "print('l1_to_init' in CRITERION_REGISTRY, 'dominant_ticket' in OPTIMIZER_REGISTRY,"
+        " 'ticket_extract' in TASK_REGISTRY, 'ticket_finetune' in TASK_REGISTRY)"
+    )
+    assert result.stdout == "True True True True\n", result.stderr

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.extraction import (
+    bitfit,
+    count_out_weighted,
+    extract,
+    out_weighted,
+    random_columns,
+    random_elements,
+    rank_columns,
+    sigma_mask,
+)
+from fairseq_dwt.matrices import Matrix
+from fairseq_dwt.ticket import Columns, Origin, Ticket
+
+ORIGIN = Origin("dominant")
+FC1 = Matrix(layer=0, kind="FC1", name="layers.0.fc1", out_features=6, in_features=4)
+FC2 = Matrix(layer=0, kind="FC2", name="layers.0.fc2", out_features=4, in_features=6)
+
+
+def two_models():
+    generator = torch.Generator().manual_seed(0)
+    init, tuned = {}, {}
+    for matrix in (FC1, FC2):
+        for name, shape in ((matrix.weight, matrix.shape), (matrix.bias, matrix.shape[:1])):
+            init[name] = torch.randn(shape, generator=generator)
+            tuned[name] = init[name] + 1e-4 * torch.randn(shape, generator=generator)
+    return init, tuned
+
+
+def test_counts_are_of_columns_and_the_bias_is_last():
+    init = torch.zeros(3, 2)
+    tuned = torch.tensor([[1.0, 0.0], [1.0, -1.0], [0.5, 0.4]])
+    bias = torch.tensor([0.0, 0.0, 9.0])
+    assert count_out_weighted(init, tuned, torch.zeros(3), bias, 0.5).tolist() == [2, 1, 1]
+
+
+def test_sigma_is_a_strict_bound():
+    assert out_weighted(torch.zeros(2), torch.tensor([0.5, -0.5]), 0.5).tolist() == [False, False]
+
+
+def test_theta_0_is_cast_to_the_models_dtype_before_subtracting():
+    init = torch.full((4, 1), 0.1)  # not representable in fp16
+    assert not out_weighted(init, init.half(), 1e-6).any()
+
+
+@pytest.mark.parametrize(
+    "counts, columns",
+    [
+        ([0, 0, 0], []),
+        ([1, 3, 3, 0, 1], [1, 2, 0, 4]),  # ties go to the lower index
+        ([0, 0, 7], [2]),
+    ],
+)
+def test_ranking(counts, columns):
+    assert rank_columns(torch.tensor(counts))[0] == columns
+
+
+def test_the_ranking_is_cut_at_the_limit():
+    assert rank_columns(torch.tensor([1, 2, 3]), limit=2) == ([2, 1], [3, 2])
+
+
+def test_extraction_is_algorithm_1():
+    init, tuned = two_models()
+    ticket, totals = extract([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
+    mask = sigma_mask([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
+    for matrix in (FC1, FC2):
+        delta = torch.cat(
+            [tuned[n].view(matrix.out_features, -1) - init[n].view(matrix.out_features, -1)
+             for n in (matrix.weight, matrix.bias)], dim=1
+        )  # fmt: skip
+        counts = [sum(abs(float(x)) > 1e-4 for x in column) for column in delta.T]
+        order = sorted(range(len(counts)), key=lambda j: (-counts[j], j))
+        expected = [j for j in order if counts[j]]
+        assert list(ticket.matrices[matrix.name].columns) == expected
+        assert totals[matrix.name] == sum(counts)
+        assert torch.equal(mask.masks[matrix.name], delta.abs() > 1e-4)
+
+
+def test_a_matrix_that_did_not_move_is_not_in_the_ticket():
+    init, tuned = two_models()
+    tuned[FC2.weight], tuned[FC2.bias] = init[FC2.weight], init[FC2.bias]
+    ticket, totals = extract([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-5, ORIGIN)
+    assert set(ticket.matrices) == {FC1.name} and totals[FC2.name] == 0
+
+
+@pytest.mark.parametrize("sigma", [0, -1, float("nan")])
+def test_sigma_must_be_positive(sigma):
+    init, tuned = two_models()
+    with pytest.raises(DwtError, match="sigma: expected a positive threshold"):
+        extract([FC1], init.__getitem__, tuned.__getitem__, sigma, ORIGIN)
+
+
+def test_another_models_checkpoint_is_refused():
+    init, tuned = two_models()
+    tuned[FC1.weight] = torch.zeros(6, 9)
+    with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(6, 4\)"):
+        extract([FC1], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
+
+
+def test_random_columns_are_seeded_distinct_and_uniform():
+    wide = Matrix(0, "FC2", "layers.0.fc2", 4, 9)
+    drawn = [random_columns([wide], 3, seed, ORIGIN).matrices[wide.name].columns for seed in range(2000)]
+    assert drawn[7] == random_columns([wide], 3, 7, ORIGIN).matrices[wide.name].columns
+    assert all(len(set(columns)) == 3 for columns in drawn)
+    counts = torch.bincount(torch.tensor(drawn).view(-1), minlength=10)
+    # 600 expected of each of the ten, the bias among them; σ is about 20
+    assert counts.min() > 500 and counts.max() < 700
+
+
+def test_random_columns_do_not_change_between_machines():
+    assert random_columns([FC1, FC2], 2, 1, ORIGIN).matrices == {
+        FC1.name: Columns((6, 4), (1, 0)),
+        FC2.name: Columns((4, 6), (2, 0)),
+    }
+
+
+def test_random_like_a_ticket_draws_as_many_columns_as_it_has():
+    like = Ticket({FC1.name: Columns((6, 4), (0, 1, 2), (3, 2, 1))}, ORIGIN)
+    assert {n: len(e.columns) for n, e in random_columns([FC1, FC2], 2, 1, ORIGIN, like).matrices.items()} == {FC1.name: 2}
+
+
+def test_too_many_columns_are_refused():
+    with pytest.raises(DwtError, match="layers.0.fc1 has 5 columns, got k = 6"):
+        random_columns([FC1], 6, 1, ORIGIN)
+
+
+def test_random_elements_are_an_exact_share_of_each_matrix():
+    mask = random_elements([FC1, FC2], 50, 1, ORIGIN)
+    assert [int(m.sum()) for m in mask.masks.values()] == [15, 14]
+    with pytest.raises(DwtError, match="percent: expected a number above 0"):
+        random_elements([FC1], 0, 1, ORIGIN)
+
+
+def test_bitfit_is_the_bias_column_of_every_matrix():
+    assert {n: e.columns for n, e in bitfit([FC1, FC2], ORIGIN).matrices.items()} == {
+        FC1.name: (4,),
+        FC2.name: (6,),
+    }

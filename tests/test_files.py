@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from fairseq_dwt.files import replacing
+
+
+def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "ticket.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        with replacing(str(path)) as temporary:
+            with open(temporary, "w") as file:
+                file.write("half of the n")
+            raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["ticket.json"]
+
+
+def test_folders_are_made_and_the_file_is_readable_by_others(tmp_path):
+    path = tmp_path / "a" / "b.json"
+    with replacing(str(path)) as temporary:
+        with open(temporary, "w") as file:
+            file.write("new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o044

@@ -1,0 +1,132 @@
+"""The plugin through fairseq's own programs, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import fairseq_dwt
+import torch
+from fairseq_dwt.checkpoint import Pretrained
+from fairseq_dwt.sources import load_ticket
+from fairseq_dwt.verify import moved_outside
+
+from tests.conftest import weights
+
+PACKAGE = os.path.dirname(fairseq_dwt.__file__)
+COMMON = [
+    "task.data=data-bin/RTE",
+    "checkpoint.finetune_from_model=model.pt",
+    "optimization.max_update=6",
+    "optimization.lr=[0.01]",
+    "lr_scheduler.warmup_updates=0",
+    "dataset.batch_size=8",
+    "model.dropout=0",
+    "model.attention_dropout=0",
+    "model.pooler_dropout=0",
+]
+
+
+def start(*command, cwd):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=cwd, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def test_hydra_train_then_stock_from_pretrained_without_the_plugin(small, tmp_path):
+    finish(start(
+        "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte", "optimizer.ticket=random",
+        f"hydra.run.dir={tmp_path}", *COMMON, cwd=small.folder,
+    ))  # fmt: skip
+    used = load_ticket(str(tmp_path / "ticket.json"))
+    assert moved_outside(Pretrained(small.init), str(tmp_path / "checkpoint_best.pt"), used) == []
+    code = (
+        "import sys, torch\n"
+        "from fairseq.models.roberta import RobertaModel\n"
+        f"model = RobertaModel.from_pretrained({str(tmp_path)!r}, 'checkpoint_best.pt', "
+        f"data_name_or_path={small.data!r}, bpe='bytes', load_checkpoint_heads=True)\n"
+        "tokens = torch.tensor([[0, 5, 6, 2, 2, 7, 2]])\n"
+        "model.eval()\n"
+        "print(model.predict('sentence_classification_head', tokens).shape)\n"
+        "print('fairseq_dwt' in sys.modules)\n"
+    )
+    output = finish(start("-c", code, cwd=tmp_path))
+    assert "torch.Size([1, 2])" in output
+    assert output.splitlines()[-1] == "False"
+
+
+def test_plain_fairseq_train_with_user_dir(small, tmp_path):
+    common = [
+        "-m", "fairseq_cli.train", small.data, "--user-dir", PACKAGE, "--cpu",
+        "--finetune-from-model", small.init, "--save-dir", str(tmp_path), "--arch", "roberta",
+        "--encoder-layers", "2", "--encoder-embed-dim", "8", "--encoder-ffn-embed-dim", "16",
+        "--encoder-attention-heads", "2", "--max-positions", "20", "--num-classes", "2",
+        "--init-token", "0", "--separator-token", "2", "--batch-size", "8", "--max-update", "3",
+        "--lr", "0.01", "--lr-scheduler", "polynomial_decay", "--total-num-update", "3",
+        "--required-batch-size-multiple", "1",
+    ]  # fmt: skip
+    finish(start(
+        *common, "--task", "ticket_extract", "--criterion", "l1_to_init", "--l1-lambda", "0.01",
+        "--sigma", "0.001", "--optimizer", "adam", cwd=tmp_path,
+    ))  # fmt: skip
+    ticket = str(tmp_path / "ticket.json")
+    assert load_ticket(ticket).origin.l1_lambda == 0.01
+    second = tmp_path / "second"
+    common[common.index(str(tmp_path))] = str(second)
+    finish(start(
+        *common, "--task", "ticket_finetune", "--criterion", "sentence_prediction",
+        "--optimizer", "dominant_ticket", "--ticket", ticket, "--k", "2",
+        "--wrapped-optimizer", "{_name: adam, weight_decay: 0.1}", cwd=tmp_path,
+    ))  # fmt: skip
+    used = load_ticket(ticket).top(2)
+    assert moved_outside(Pretrained(small.init), str(second / "checkpoint_last.pt"), used) == []
+
+
+def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    stage_1 = ["-m", "fairseq_cli.hydra_train", "--config-name", "dwt_rte", *COMMON,
+               "criterion.l1_lambda=0.05", "task.sigma=1e-3", "optimization.lr=[0.002]"]  # fmt: skip
+    workers = [
+        start(
+            *stage_1, f"hydra.run.dir={tmp_path}/two", "dataset.batch_size=4", "common.cpu=true",
+            f"distributed_training.distributed_rank={rank}",
+            "distributed_training.distributed_world_size=2",
+            f"distributed_training.distributed_init_method=tcp://localhost:{port}",
+            "distributed_training.distributed_no_spawn=true",
+            "distributed_training.distributed_backend=gloo", cwd=small.folder,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    for worker in workers:
+        finish(worker)
+    finish(start(*stage_1, f"hydra.run.dir={tmp_path}/one", cwd=small.folder))
+    one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
+    init = Pretrained(small.init).tensors
+    for name in init:
+        # Adam divides tiny gradients by their size: rounding shows, but no factor of two would
+        # pass: the weights have moved by up to 6 · 0.002
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-3)
+    moved = [float((one[n] - init[n].float()).abs().max()) for n in init if ".layers." in n]
+    assert max(moved) > 5e-3
+
+
+def test_an_error_is_one_sentence_and_the_exit_code_is_not_zero(small, tmp_path):
+    process = start(
+        "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte",
+        "optimizer.ticket=nowhere.json", f"hydra.run.dir={tmp_path}", *COMMON, cwd=small.folder,
+    )  # fmt: skip
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "DwtError: nowhere.json: expected a ticket file, found none" in output
