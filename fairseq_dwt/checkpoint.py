@@ -18,7 +18,13 @@ from torch import Tensor
 from .errors import DwtError
 from .matrices import canonical_name, is_head, ticket_matrices
 
-__all__ = ["Pretrained", "allow_fairseq_classes", "load_checkpoint", "model_tensors", "tuned_tensors"]
+__all__ = [
+    "Pretrained",
+    "allow_fairseq_classes",
+    "load_checkpoint",
+    "model_tensors",
+    "tuned_tensors",
+]
 
 #: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
 SIZES = (
@@ -228,6 +234,6 @@ class Pretrained:
             for name in sorted(self.tensors):
                 tensor = self.tensors[name]
                 digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-                digest.update(memoryview(tensor.detach().float().contiguous().numpy()).cast("B"))
+                digest.update(tensor.detach().float().contiguous().numpy().tobytes())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint

@@ -6,7 +6,10 @@ import argparse
 import sys
 from typing import Callable, List, Optional
 
+from . import extraction
+from .checkpoint import Pretrained, load_checkpoint, tuned_tensors
 from .errors import DwtError
+from .sources import AnyTicket, load_ticket, open_ticket, origin_of
 from .version import __version__
 
 __all__ = ["main"]
@@ -22,7 +25,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"fairseq-dwt {args.name}: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"fairseq-dwt {args.name}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(
+            f"fairseq-dwt {args.name}: error: {error.filename}: {error.strerror}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"fairseq-dwt {args.name}: interrupted; nothing was written", file=sys.stderr)
@@ -87,10 +92,6 @@ def _output(parser: argparse.ArgumentParser) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from . import extraction
-    from .checkpoint import Pretrained, load_checkpoint, tuned_tensors
-    from .sources import origin_of
-
     pretrained = Pretrained(args.init)
     history = load_checkpoint(args.tuned).get("optimizer_history") or [{}]
     init = extraction.tensors_of(pretrained.tensors, pretrained.path)
@@ -111,31 +112,21 @@ def _extract(args: argparse.Namespace) -> int:
 
 
 def _random(args: argparse.Namespace) -> int:
-    from . import extraction
-    from .checkpoint import Pretrained
-    from .sources import open_ticket, origin_of
-
     pretrained = Pretrained(args.init)
     if args.percent is not None:
         if args.like:
             raise DwtError("--like: goes with -k, got --percent; leave one out")
         origin = origin_of("random", pretrained, seed=args.seed)
-        ticket = extraction.random_elements(
-            pretrained.matrices, args.percent, args.seed, origin
-        )
-    else:
-        ticket = open_ticket("random", pretrained, args.k, args.seed, args.like)
-    return _save(ticket, args.output)
+        mask = extraction.random_elements(pretrained.matrices, args.percent, args.seed, origin)
+        return _save(mask, args.output)
+    return _save(open_ticket("random", pretrained, args.k, args.seed, args.like), args.output)
 
 
 def _bitfit(args: argparse.Namespace) -> int:
-    from .checkpoint import Pretrained
-    from .sources import open_ticket
-
     return _save(open_ticket("bitfit", Pretrained(args.init)), args.output)
 
 
-def _save(ticket, path: str) -> int:
+def _save(ticket: AnyTicket, path: str) -> int:
     from .report.structure import describe
     from .ticket import Ticket
 
@@ -150,7 +141,6 @@ def _save(ticket, path: str) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from .report.structure import describe, structure_table
-    from .sources import load_ticket
     from .ticket import Ticket
 
     ticket = load_ticket(args.ticket)
@@ -163,8 +153,6 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from .checkpoint import Pretrained
-    from .sources import load_ticket
     from .verify import moved_outside
 
     pretrained = Pretrained(args.init)
@@ -172,7 +160,9 @@ def _verify(args: argparse.Namespace) -> int:
     ticket.check_fits(pretrained.matrices, pretrained.fingerprint, args.ticket)
     moved = moved_outside(pretrained, args.tuned, ticket)
     for tensor in moved:
-        what = "missing or of another shape" if tensor.entries < 0 else f"{tensor.entries:,} entries"
+        what = (
+            "missing or of another shape" if tensor.entries < 0 else f"{tensor.entries:,} entries"
+        )
         print(f"{tensor.name}: {what}")
     if moved:
         print(f"{args.tuned}: {len(moved)} tensors differ from {args.init} outside the ticket")

@@ -19,7 +19,8 @@ import torch
 from .errors import DwtError
 from .files import replacing
 from .matrices import Matrix
-from .ticket import Entries, Origin, _check_origin, check_base, check_shapes
+from .origin import Origin, check_base, check_origin, check_shapes
+from .ticket import Entries
 
 __all__ = ["ElementMask"]
 
@@ -50,7 +51,7 @@ class ElementMask:
         total = self.origin.base_parameters
         return None if not total else self.num_parameters / total
 
-    def top(self, k: Optional[int]) -> "ElementMask":
+    def top(self, k: Optional[int]) -> ElementMask:
         """Itself: a mask has no columns to rank; k must be None.
 
         Raises:
@@ -98,7 +99,7 @@ class ElementMask:
             save_file(packed, temporary, metadata=metadata)
 
     @classmethod
-    def load(cls, path: str) -> "ElementMask":
+    def load(cls, path: str) -> ElementMask:
         """Read a mask file.
 
         Raises:
@@ -119,13 +120,15 @@ class ElementMask:
                     )
                 origin = json.loads(metadata["origin"])
                 shapes = json.loads(metadata["shapes"])
-                _check_origin(path, origin)
+                check_origin(path, origin)
                 for name in file.keys():
                     masks[name] = _unpack(file.get_tensor(name), tuple(shapes[name]))
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
         except ValueError as error:
-            raise DwtError(str(error) if isinstance(error, DwtError) else f"{path}: {error}") from None
+            raise DwtError(
+                str(error) if isinstance(error, DwtError) else f"{path}: {error}"
+            ) from None
         return cls(masks, Origin(**origin))
 
 

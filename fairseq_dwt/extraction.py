@@ -15,7 +15,8 @@ from torch import Tensor
 from .element_mask import ElementMask
 from .errors import DwtError
 from .matrices import Matrix
-from .ticket import Columns, Origin, Ticket
+from .origin import Origin
+from .ticket import Columns, Ticket
 
 __all__ = [
     "bitfit",

@@ -96,7 +96,7 @@ def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrain
     given: Dict[str, Any] = (
         vars(model)
         if isinstance(model, argparse.Namespace)
-        else {key: model[key] for key in model.keys()}
+        else {str(key): model[key] for key in model}
     )
     for name in SIZES + FUNCTION:
         if name not in pretrained.settings:

@@ -65,9 +65,9 @@ def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:
             _mark(parameter, TrainedEntries())
         elif mask is not None:
             trained += int(mask.expand(parameter.shape).sum())
-            entries = TrainedEntries(mask)
-            _mark(parameter, entries)
-            _mask_gradient(parameter, entries)
+            inside = TrainedEntries(mask)
+            _mark(parameter, inside)
+            _mask_gradient(parameter, inside)
     return trained
 
 
@@ -80,7 +80,8 @@ def _mark(parameter: nn.Parameter, entries: TrainedEntries) -> None:
 def _mask_gradient(parameter: nn.Parameter, entries: TrainedEntries) -> None:
     def hook(grad: Tensor) -> Tensor:
         # A mask, not a product: 0 · inf of an fp16 overflow would be nan.
-        return torch.where(entries.on(grad.device), grad, 0)
+        mask = entries.on(grad.device)
+        return grad if mask is None else grad.masked_fill(~mask, 0)
 
     parameter.register_hook(hook)
 

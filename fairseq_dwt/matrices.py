@@ -26,7 +26,10 @@ _KIND_OF_MODULE = {
 }
 _ENCODER = "encoder.sentence_encoder."
 _WEIGHT = re.compile(
-    re.escape(_ENCODER) + r"(layers\.(\d+)\.(" + "|".join(map(re.escape, _KIND_OF_MODULE)) + r"))\.weight"
+    re.escape(_ENCODER)
+    + r"(layers\.(\d+)\.("
+    + "|".join(map(re.escape, _KIND_OF_MODULE))
+    + r"))\.weight"
 )
 
 

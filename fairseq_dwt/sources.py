@@ -10,7 +10,8 @@ from . import extraction
 from .checkpoint import Pretrained
 from .element_mask import ElementMask
 from .errors import DwtError
-from .ticket import Origin, Ticket
+from .origin import Origin
+from .ticket import Ticket
 from .version import __version__
 
 __all__ = ["load_ticket", "open_ticket", "origin_of"]

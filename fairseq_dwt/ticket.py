@@ -19,6 +19,7 @@ import torch
 from .errors import DwtError
 from .files import replacing
 from .matrices import Matrix
+from .origin import Origin, check_base, check_origin, check_shapes
 
 __all__ = ["Columns", "Entries", "Origin", "Ticket"]
 
@@ -56,35 +57,6 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a ticket comes from. All fields but ``method`` may be unknown (None).
-
-    Attributes:
-        method: ``dominant``, ``random``, ``bitfit``, ….
-        base: fingerprint of the pre-trained model (:attr:`Pretrained.fingerprint`).
-        base_parameters: all parameters of that model: the denominator of the sparsity.
-        init: path of the pre-trained file, for people; the fingerprint is what counts.
-        task: the task of the L1 fine-tuning.
-        sigma: threshold σ on \\|Δ\\|.
-        l1_lambda: λ, weight of the L1 distance.
-        num_updates: updates of the L1 fine-tuning when the columns were counted.
-        seed: seed of a random ticket.
-        made_by: the fairseq_dwt version that made it.
-    """
-
-    method: str
-    base: Optional[str] = None
-    base_parameters: Optional[int] = None
-    init: Optional[str] = None
-    task: Optional[str] = None
-    sigma: Optional[float] = None
-    l1_lambda: Optional[float] = None
-    num_updates: Optional[int] = None
-    seed: Optional[int] = None
-    made_by: Optional[str] = None
-
-
-@dataclass(frozen=True)
 class Ticket:
     """A (dominant winning) ticket. See the contract at the top of this file.
 
@@ -115,7 +87,7 @@ class Ticket:
         total = self.origin.base_parameters
         return None if not total else self.num_parameters / total
 
-    def top(self, k: Optional[int]) -> "Ticket":
+    def top(self, k: Optional[int]) -> Ticket:
         """The ticket of the k most dominated columns of each matrix; None keeps all.
 
         Raises:
@@ -188,7 +160,7 @@ class Ticket:
         return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
 
     @classmethod
-    def load(cls, path: str) -> "Ticket":
+    def load(cls, path: str) -> Ticket:
         """Read a ticket file.
 
         Raises:
@@ -203,7 +175,7 @@ class Ticket:
         return cls.loads(text, path)
 
     @classmethod
-    def loads(cls, text: str, where: str = "ticket") -> "Ticket":
+    def loads(cls, text: str, where: str = "ticket") -> Ticket:
         """Read a ticket from JSON text; ``where`` names it in errors."""
         try:
             data = json.loads(text)
@@ -220,7 +192,7 @@ class Ticket:
                 "update fairseq_dwt to read it"
             )
         origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
-        _check_origin(where, origin)
+        check_origin(where, origin)
         matrices: Dict[str, Columns] = {}
         rows = data.get("matrices")
         if not isinstance(rows, list):
@@ -234,33 +206,6 @@ class Ticket:
             return cls(matrices, Origin(**origin))
         except DwtError as error:
             raise DwtError(f"{where}: {error}") from None
-
-
-def check_shapes(
-    shapes: Mapping[str, Tuple[int, int]], matrices: Sequence[Matrix], where: str
-) -> None:
-    """Refuse ``{matrix name: shape}`` that the model's matrices do not have (DwtError)."""
-    known = {m.name: m for m in matrices}
-    for name, shape in shapes.items():
-        if name not in known:
-            raise DwtError(
-                f"{where}: has matrix {name}, which the model lacks; the ticket was made for "
-                "another model: extract one from this model"
-            )
-        if tuple(shape) != known[name].shape:
-            raise DwtError(
-                f"{where}: matrix {name}: expected shape {known[name].shape} as in the model, got "
-                f"{tuple(shape)}; the ticket was made for another model: extract one from this model"
-            )
-
-
-def check_base(made_for: Optional[str], base: Optional[str], init: Optional[str], where: str) -> None:
-    """Refuse a ticket whose pre-trained fingerprint is known and another one (DwtError)."""
-    if made_for is not None and base is not None and made_for != base:
-        raise DwtError(
-            f"{where}: was made for the pre-trained model {made_for[:12]}… ({init or 'no path'}), "
-            f"got {base[:12]}…; use that model or extract a ticket from this one"
-        )
 
 
 def _check_columns(name: str, entry: Columns) -> None:
@@ -286,38 +231,20 @@ def _check_columns(name: str, entry: Columns) -> None:
             raise DwtError(f"matrix {name}: expected counts in descending order")
 
 
-_ORIGIN_TYPES = {
-    "method": str,
-    "base": str,
-    "base_parameters": int,
-    "init": str,
-    "task": str,
-    "sigma": (int, float),
-    "l1_lambda": (int, float),
-    "num_updates": int,
-    "seed": int,
-    "made_by": str,
-}
-
-
-def _check_origin(where: str, origin: Mapping[str, Any]) -> None:
-    if "method" not in origin:
-        raise DwtError(f'{where}: expected "method", found none')
-    for key, value in origin.items():
-        if not isinstance(value, _ORIGIN_TYPES[key]) or isinstance(value, bool):
-            raise DwtError(f'{where}: "{key}": got {value!r}, not of the expected type')
-
-
 def _read_row(where: str, row: Any) -> Tuple[str, Columns]:
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
-        raise DwtError(f'{where}: expected matrices as {{"name", "shape", "columns"}}, got {row!r:.80}')
+        raise DwtError(
+            f'{where}: expected matrices as {{"name", "shape", "columns"}}, got {row!r:.80}'
+        )
     name = row["name"]
-    lists = {key: row.get(key) for key in ("shape", "columns", "counts")}
+    lists: Dict[str, Any] = {key: row.get(key) for key in ("shape", "columns", "counts")}
     for key, value in lists.items():
         if key == "counts" and value is None:
             continue
         if not isinstance(value, list) or not all(type(v) is int for v in value):
-            raise DwtError(f'{where}: matrix {name}: expected "{key}" as integers, got {value!r:.80}')
+            raise DwtError(
+                f'{where}: matrix {name}: expected "{key}" as integers, got {value!r:.80}'
+            )
     if len(lists["shape"]) != 2:
         raise DwtError(f"{where}: matrix {name}: expected shape [out, in], got {lists['shape']}")
     counts = lists["counts"]

@@ -16,7 +16,7 @@ def test_shape_matrices_and_size(small):
     assert {k: pretrained.settings[k] for k in SIZES} == SIZES
     assert len(pretrained.matrices) == 12
     assert [m.kind for m in pretrained.matrices[:6]] == ["Q", "K", "V", "O", "FC1", "FC2"]
-    state = torch.load(small.init, weights_only=True)["model"]
+    state = load_checkpoint(small.init)["model"]
     everything = sum(t.numel() for t in state.values())
     # the LM head's weight is the token embedding: counted once
     tied = state["encoder.lm_head.weight"].numel()
@@ -25,7 +25,7 @@ def test_shape_matrices_and_size(small):
 
 
 def test_a_file_of_2019_is_read_as_fairseq_reads_it(small, tmp_path):
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     old = collections.OrderedDict()
     for name, tensor in saved["model"].items():
         name = name.replace("encoder.sentence", "decoder.sentence", 1)
@@ -50,18 +50,20 @@ def _qkv(name):
 
 
 def test_the_fingerprint_is_of_values_not_of_dtype_or_path(small, tmp_path):
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     saved["model"] = {n: t.float() for n, t in saved["model"].items()}
     torch.save(saved, tmp_path / "fp32.pt")
     assert Pretrained(str(tmp_path / "fp32.pt")).fingerprint == Pretrained(small.init).fingerprint
     name = "encoder.sentence_encoder.layers.0.fc1.bias"
     saved["model"][name] = saved["model"][name] + 1e-3
     torch.save(saved, tmp_path / "changed.pt")
-    assert Pretrained(str(tmp_path / "changed.pt")).fingerprint != Pretrained(small.init).fingerprint
+    assert (
+        Pretrained(str(tmp_path / "changed.pt")).fingerprint != Pretrained(small.init).fingerprint
+    )
 
 
 def test_the_shape_comes_from_cfg_and_failing_that_from_tensors(small, tmp_path):
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     args = vars(saved.pop("args"))
     saved["cfg"] = {"model": args}
     torch.save(saved, tmp_path / "cfg.pt")
@@ -73,7 +75,7 @@ def test_the_shape_comes_from_cfg_and_failing_that_from_tensors(small, tmp_path)
 
 
 def test_settings_that_contradict_the_tensors_are_refused(small, tmp_path):
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     saved["args"].encoder_layers = 3
     torch.save(saved, tmp_path / "odd.pt")
     with pytest.raises(DwtError, match="settings say encoder_layers = 3 but its tensors say 2"):
@@ -85,10 +87,12 @@ class Foreign:
 
 
 def test_other_classes_in_a_file_are_refused_and_not_run(small, tmp_path):
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     saved["extra_state"] = Foreign()
     torch.save(saved, tmp_path / "foreign.pt")
-    with pytest.raises(DwtError, match="expected tensors and plain settings.*if you trust the file"):
+    with pytest.raises(
+        DwtError, match="expected tensors and plain settings.*if you trust the file"
+    ):
         load_checkpoint(str(tmp_path / "foreign.pt"))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fairseq_dwt.checkpoint import Pretrained
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.element_mask import ElementMask
 from fairseq_dwt.ticket import Ticket
@@ -12,7 +12,7 @@ from fairseq_dwt.ticket import Ticket
 @pytest.fixture
 def tuned(small, tmp_path):
     """A checkpoint in which column 5 of layer 1's FC1 and one bias entry moved."""
-    saved = torch.load(small.init, weights_only=True)
+    saved = load_checkpoint(small.init)
     name = "encoder.sentence_encoder.layers.1.fc1"
     saved["model"] = {n: t.float() for n, t in saved["model"].items()}
     saved["model"][f"{name}.weight"][:, 5] += 1e-3

@@ -24,7 +24,7 @@ CORE = [
 ]
 
 
-def python(code: str) -> "subprocess.CompletedProcess[str]":
+def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
@@ -35,7 +35,9 @@ def test_the_core_never_imports_fairseq():
 
 
 def test_a_shell_does_so_the_test_above_can_fail():
-    result = python("import sys\nimport fairseq_dwt.tasks.ticket_extract\nprint('fairseq' in sys.modules)")
+    result = python(
+        "import sys\nimport fairseq_dwt.tasks.ticket_extract\nprint('fairseq' in sys.modules)"
+    )
     assert result.stdout == "True\n", result.stderr
 
 

@@ -104,7 +104,9 @@ def test_another_models_checkpoint_is_refused():
 
 def test_random_columns_are_seeded_distinct_and_uniform():
     wide = Matrix(0, "FC2", "layers.0.fc2", 4, 9)
-    drawn = [random_columns([wide], 3, seed, ORIGIN).matrices[wide.name].columns for seed in range(2000)]
+    drawn = [
+        random_columns([wide], 3, seed, ORIGIN).matrices[wide.name].columns for seed in range(2000)
+    ]
     assert drawn[7] == random_columns([wide], 3, 7, ORIGIN).matrices[wide.name].columns
     assert all(len(set(columns)) == 3 for columns in drawn)
     counts = torch.bincount(torch.tensor(drawn).view(-1), minlength=10)
@@ -121,7 +123,10 @@ def test_random_columns_do_not_change_between_machines():
 
 def test_random_like_a_ticket_draws_as_many_columns_as_it_has():
     like = Ticket({FC1.name: Columns((6, 4), (0, 1, 2), (3, 2, 1))}, ORIGIN)
-    assert {n: len(e.columns) for n, e in random_columns([FC1, FC2], 2, 1, ORIGIN, like).matrices.items()} == {FC1.name: 2}
+    assert {
+        n: len(e.columns)
+        for n, e in random_columns([FC1, FC2], 2, 1, ORIGIN, like).matrices.items()
+    } == {FC1.name: 2}
 
 
 def test_too_many_columns_are_refused():

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from fairseq_dwt.cli import main
 from fairseq_dwt.report.runs import Run
 from fairseq_dwt.report.scores import score_table, table_text
@@ -28,8 +26,6 @@ def test_unfinished_runs_are_marked_and_methods_ordered():
     assert lines[1].split() == ["Full", "10", "1.000%", "70.0*", "0.0001"]
     assert lines[2].split()[0] == "BitFit"
     assert "not finished" in lines[-1]
-
-
 
 
 def test_report_of_real_runs(small, tmp_path, capsys):
@@ -77,7 +73,12 @@ def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
         "optimization: {lr: [0.001]}\ncommon: {seed: 2}\n"
     )
     (found,) = find_runs([str(tmp_path)])
-    assert (found.method, found.task, found.best, found.finished) == ("Random-3", "RTE", None, False)
+    assert (found.method, found.task, found.best, found.finished) == (
+        "Random-3",
+        "RTE",
+        None,
+        False,
+    )
     (folder / "hydra_train.log").write_text(
         '[2026-01-01 00:00:00,000][valid][INFO] - {"epoch": 1, "valid_accuracy": "61.5"}\n'
     )

@@ -60,7 +60,7 @@ def test_saved_and_loaded_is_the_same(ticket, tmp_path):
     assert Ticket.load(path) == ticket
     assert [p.name for p in tmp_path.iterdir()] == ["ticket.json"]
     # one matrix a line, so that a diff shows which changed
-    assert sum(Q.name in line for line in open(path)) == 1
+    assert sum(Q.name in line for line in (tmp_path / "ticket.json").read_text().splitlines()) == 1
 
 
 def test_the_digest_is_of_what_is_trained_not_of_its_rank(ticket):
@@ -101,10 +101,16 @@ def change(ticket, **changes):
         ({"matrices": {}}, 'expected a list "matrices", got dict'),
         ({"matrices": [3]}, "expected matrices as"),
         ({"matrices": [{"name": "a", "shape": [4, 3], "columns": ["2"]}]}, '"columns" as integers'),
-        ({"matrices": [{"name": "a", "shape": [4], "columns": [2]}]}, r"expected shape \[out, in\]"),
-        ({"matrices": [{"name": "a", "shape": [4, 3], "columns": [7]}]}, "f.json: matrix a: expected"),
+        (
+            {"matrices": [{"name": "a", "shape": [4], "columns": [2]}]},
+            r"expected shape \[out, in\]",
+        ),
+        (
+            {"matrices": [{"name": "a", "shape": [4, 3], "columns": [7]}]},
+            "f.json: matrix a: expected",
+        ),
         ({"matrices": 2 * [{"name": "a", "shape": [4, 3], "columns": [2]}]}, "appears twice"),
-        ({"sigma": "small"}, '"sigma": got \'small\''),
+        ({"sigma": "small"}, "\"sigma\": got 'small'"),
         ({"method": None}, 'expected "method"'),
     ],
 )
@@ -133,7 +139,9 @@ def test_fits_only_its_model(ticket):
     ticket.check_fits([Q], None, "t.json")
     with pytest.raises(DwtError, match="t.json: was made for the pre-trained model abab"):
         ticket.check_fits([Q], "cd" * 32, "t.json")
-    with pytest.raises(DwtError, match="has matrix layers.0.self_attn.q_proj, which the model lacks"):
+    with pytest.raises(
+        DwtError, match="has matrix layers.0.self_attn.q_proj, which the model lacks"
+    ):
         ticket.check_fits([], None, "t.json")
     wide = Matrix(0, "Q", Q.name, 4, 5)
     with pytest.raises(DwtError, match=r"expected shape \(4, 5\) as in the model, got \(4, 3\)"):

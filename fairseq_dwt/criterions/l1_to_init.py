@@ -5,6 +5,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional, Type
 
+import torch
 from fairseq import criterions
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -62,7 +63,7 @@ class L1ToInit(FairseqCriterion):
         self.wrapped = wrapped
         self.pretrained = _open_init(cfg.init, task)
         self.distance = InitDistance(self.pretrained.tensors, self.pretrained.path)
-        self._distance_in_validation = None
+        self._distance_in_validation: Optional[torch.Tensor] = None
 
     @classmethod
     def build_criterion(cls, cfg: L1ToInitConfig, task: Any) -> "L1ToInit":

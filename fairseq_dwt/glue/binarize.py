@@ -36,8 +36,9 @@ _BATCH = 2000  # sentences encoded at once: enough for every core, little memory
 class SplitReport:
     """What was written for one split.
 
-    rows: examples, each of `inputs` sentences. tokens: over both sentences, end-of-sentence marks included (fairseq counts
-    so). unknown: tokens that became ``<unk>``. dropped: malformed rows left out (QQP).
+    rows: examples, each of `inputs` sentences. tokens: over both sentences, end-of-sentence marks
+    included (fairseq counts so). unknown: tokens that became ``<unk>``. dropped: malformed rows
+    left out (QQP).
     """
 
     task: str

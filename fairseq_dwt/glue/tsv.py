@@ -97,7 +97,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 position = offset + raw.index(line) + error.start
                 raise DwtError(
                     f"{path} line {number}: expected UTF-8, got byte "
-                    f"0x{line[error.start]:02x} at byte offset {position}; convert the file to UTF-8"
+                    f"0x{line[error.start]:02x} at byte offset {position}; convert it to UTF-8"
                 ) from error
             yield number, text
             offset += len(raw)

@@ -29,7 +29,7 @@ class DominantTicketConfig(FairseqDataclass):
         default=None,
         metadata={"help": "random: a ticket whose number of columns each matrix gets"},
     )
-    ticket_seed: int = field(
+    ticket_seed: Optional[int] = field(
         default=II("common.seed"), metadata={"help": "random: seed of the drawn columns"}
     )
     mode: ChoiceEnum(["masked"]) = field(  # type: ignore[valid-type]

@@ -37,14 +37,14 @@ def delta_heatmap(
     figure = Figure(figsize=(1.35 * len(KINDS) + 0.9, 1.25 * len(layers) + 0.5), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(layers), len(KINDS), squeeze=False)
-    image = None
+    images = []
     for matrix in matrices:
         axis = axes[layers.index(matrix.layer), KINDS.index(matrix.kind)]
         weight = (tuned(matrix.weight).float() - init(matrix.weight).float()).abs()
         bias = (tuned(matrix.bias).float() - init(matrix.bias).float()).abs()
         pooled = _pool(torch.cat([weight, bias.unsqueeze(1)], dim=1))
         shown = np.log10(np.maximum(pooled / sigma, 1e-2))
-        image = axis.imshow(shown, vmin=-2, vmax=2, cmap="magma", aspect="auto")
+        images.append(axis.imshow(shown, vmin=-2, vmax=2, cmap="magma", aspect="auto"))
         axis.set_xticks([])
         axis.set_yticks([])
         if matrix.layer == layers[0]:
@@ -52,7 +52,7 @@ def delta_heatmap(
         if matrix.kind == KINDS[0]:
             axis.set_ylabel(f"layer {matrix.layer}", fontsize=8)
     figure.subplots_adjust(left=0.06, right=0.88, top=0.94, bottom=0.02, wspace=0.06, hspace=0.08)
-    bar = figure.colorbar(image, cax=figure.add_axes([0.90, 0.1, 0.015, 0.75]))
+    bar = figure.colorbar(images[-1], cax=figure.add_axes((0.90, 0.1, 0.015, 0.75)))
     bar.set_ticks([-2, -1, 0, 1, 2])
     bar.set_ticklabels(["σ/100", "σ/10", "σ", "10 σ", "100 σ"], fontsize=7)
     buffer = io.BytesIO()

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 
 from ..errors import DwtError
 
-
 __all__ = ["Run", "find_runs", "read_run"]
 
 _VALID = re.compile(r"\[valid\]\[INFO\] - (\{.*\})$")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Union
 
+from ..element_mask import ElementMask
 from ..matrices import KINDS
 from ..ticket import Ticket
 
@@ -39,7 +40,7 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
     return _columns(rows)
 
 
-def describe(ticket: Ticket) -> str:
+def describe(ticket: Union[Ticket, ElementMask]) -> str:
     """Where a ticket comes from and what it trains, one line."""
     origin = ticket.origin
     known = [

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, open_dict
 from .. import launch
 from ..checkpoint import Pretrained, allow_fairseq_classes
 from ..errors import DwtError
-from ..glue.metrics import METRICS, scores
+from ..glue.dev_scores import DevScores
+from ..glue.metrics import METRICS
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -37,7 +38,9 @@ class FromPretrainedConfig(SentencePredictionConfig):
     )
     metrics: str = field(
         default="",
-        metadata={"help": "scores of a validation beside accuracy, in percent: " + ", ".join(METRICS)},
+        metadata={
+            "help": "scores of a validation beside accuracy, in percent: " + ", ".join(METRICS)
+        },
     )
     positive_label: str = field(default="1", metadata={"help": "label whose F1 is reported"})
     cwd: Optional[str] = field(
@@ -75,11 +78,13 @@ class FromPretrainedTask(SentencePredictionTask):
         cfg.max_positions = pretrained.settings["max_positions"]
         task = super().setup_task(cfg, **kwargs)
         task.root, task.pretrained = root, pretrained
-        task._scored = [name for name in cfg.metrics.split(",") if name]
-        unknown = sorted(set(task._scored) - set(METRICS))
+        names = [name for name in cfg.metrics.split(",") if name]
+        unknown = sorted(set(names) - set(METRICS))
         if unknown:
             raise DwtError(f"task.metrics: expected some of {', '.join(METRICS)}, got {unknown[0]}")
-        task._predictions, task._targets = [], []
+        # Label dictionaries are ordered by frequency: a class is not its label's number.
+        labels = task.label_dictionary
+        task._dev_scores = DevScores(names, labels.index(cfg.positive_label) - labels.nspecial)
         return task
 
     @staticmethod
@@ -98,52 +103,28 @@ class FromPretrainedTask(SentencePredictionTask):
 
     # -- scores ---------------------------------------------------------------------------------
 
-    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Forget the predictions of the last validation."""
-        self._predictions, self._targets = [], []
-
     def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
-        """Forget the predictions of this subset; fairseq validates the next one."""
-        self._predictions, self._targets = [], []
+        """fairseq has validated one subset and goes on to the next."""
+        self._dev_scores.finish()
 
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
-        """The criterion's outputs, and with them what the head predicted."""
-        if not self._scored or not sample:
+        """The criterion's outputs; what the head predicted is kept for the scores."""
+        if not self._dev_scores.names:
             return super().valid_step(sample, model, criterion)
         with _outputs(model.classification_heads[self.cfg.classification_head_name]) as logits:
-            loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
+            result = super().valid_step(sample, model, criterion)
         output = logits[-1].float()
         predicted = output.view(-1) if self.cfg.regression_target else output.argmax(dim=-1)
-        logging_output["predictions"] = predicted.tolist()
-        logging_output["targets"] = sample["target"].view(-1).tolist()
-        return loss, sample_size, logging_output
+        self._dev_scores.add(sample["id"], predicted, sample["target"])
+        return result
 
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
-        """The criterion's metrics and, in validation, the task's GLUE scores in percent."""
+        """The criterion's metrics and, in validation, the task's GLUE scores in per cent."""
         super().reduce_metrics(logging_outputs, criterion)
-        for log in logging_outputs:
-            self._predictions.extend(log.get("predictions", []))
-            self._targets.extend(log.get("targets", []))
-        if self._predictions:
-            for name in self._scored:
-                # derived: computed once over the whole subset, not averaged over batches
-                metrics.log_derived(name, lambda _, name=name: self._score(name))
-
-    def _score(self, name: str) -> float:
-        if not self._predictions:
-            return 0.0
-        result = scores([name], self._predictions, self._targets, positive=self._positive())
-        return round(100 * result[name], 2)
-
-    def _positive(self) -> int:
-        # Label dictionaries are ordered by frequency: a class is not its label's number.
-        dictionary = self.label_dictionary
-        return dictionary.index(self.cfg.positive_label) - dictionary.nspecial
-
-    @staticmethod
-    def logging_outputs_can_be_summed(criterion: Any) -> bool:
-        """Not in validation, where they hold lists."""
-        return criterion.training and criterion.logging_outputs_can_be_summed()
+        if not criterion.training:
+            for name in self._dev_scores.names:
+                # derived: fairseq asks for it at the end; it would average anything else
+                metrics.log_derived(name, lambda _, name=name: self._dev_scores.percent(name))
 
 
 def _forget_last_run() -> None:

@@ -33,7 +33,8 @@ class TicketExtractConfig(FromPretrainedConfig):
         default=5e-5, metadata={"help": "σ: a weight is out-weighted where |θ − θ0| > σ"}
     )
     ranked_columns: int = field(
-        default=extraction.RANKED_COLUMNS, metadata={"help": "columns kept per matrix in the ticket"}
+        default=extraction.RANKED_COLUMNS,
+        metadata={"help": "columns kept per matrix in the ticket"},
     )
     save_sigma_mask: bool = field(
         default=False, metadata={"help": f"write the mask of equation 2 too, as {SIGMA_MASK}"}

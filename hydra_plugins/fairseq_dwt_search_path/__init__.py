@@ -3,6 +3,7 @@
 Hydra imports every plugin at every start, so nothing heavy is imported here.
 """
 
+import contextlib
 import os
 from importlib.util import find_spec
 
@@ -27,10 +28,9 @@ def _dwt(key: str):
 
 
 _register = getattr(OmegaConf, "register_new_resolver", None) or OmegaConf.register_resolver
-try:
+# refused where it is registered already: a second Hydra application in this process
+with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
-except (AssertionError, ValueError):
-    pass  # registered already: a second Hydra application in this process
 
 
 class FairseqDwtSearchPath(SearchPathPlugin):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 
-import fairseq_dwt
 import torch
+
+import fairseq_dwt
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.verify import moved_outside
-
 from tests.conftest import weights
 
 PACKAGE = os.path.dirname(fairseq_dwt.__file__)
@@ -54,7 +55,7 @@ def test_hydra_train_then_stock_from_pretrained_without_the_plugin(small, tmp_pa
         "import sys, torch\n"
         "from fairseq.models.roberta import RobertaModel\n"
         f"model = RobertaModel.from_pretrained({str(tmp_path)!r}, 'checkpoint_best.pt', "
-        f"data_name_or_path={small.data!r}, bpe='bytes', load_checkpoint_heads=True)\n"
+        f"data_name_or_path={small.data!r}, bpe='bytes')\n"
         "tokens = torch.tensor([[0, 5, 6, 2, 2, 7, 2]])\n"
         "model.eval()\n"
         "print(model.predict('sentence_classification_head', tokens).shape)\n"
@@ -97,7 +98,8 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     stage_1 = ["-m", "fairseq_cli.hydra_train", "--config-name", "dwt_rte", *COMMON,
-               "criterion.l1_lambda=0.05", "task.sigma=1e-3", "optimization.lr=[0.002]"]  # fmt: skip
+               "criterion.l1_lambda=0.05", "task.sigma=1e-3", "task.metrics=mcc",
+               "optimization.lr=[0.002]"]  # fmt: skip
     workers = [
         start(
             *stage_1, f"hydra.run.dir={tmp_path}/two", "dataset.batch_size=4", "common.cpu=true",
@@ -112,6 +114,10 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
     for worker in workers:
         finish(worker)
     finish(start(*stage_1, f"hydra.run.dir={tmp_path}/one", cwd=small.folder))
+    # scored together, not as the mean of the workers
+    logs = [(tmp_path / name / "hydra_train.log").read_text() for name in ("one", "two")]
+    mcc = [re.search(r'"valid_mcc": "([-\d.]+)"', log).group(1) for log in logs]
+    assert mcc[0] == mcc[1]
     one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
     init = Pretrained(small.init).tensors
     for name in init:

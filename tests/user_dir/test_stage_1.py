@@ -42,12 +42,18 @@ def test_lambda_0_is_the_wrapped_criterion(train, tmp_path):
         assert torch.equal(ours[name], tensor), name
 
 
-@pytest.mark.parametrize("batch", [["dataset.batch_size=8"], ["dataset.batch_size=4", "optimization.update_freq=[2]"]])
+@pytest.mark.parametrize(
+    "batch", [["dataset.batch_size=8"], ["dataset.batch_size=4", "optimization.update_freq=[2]"]]
+)
 def test_the_penalty_adds_lambda_times_sign_to_the_gradient(batch, train, small, tmp_path):
     """From the same weights, one SGD step with λ and one without differ by lr · λ · sign(θ − θ0)."""
     lr, l1_lambda = 0.5, 0.01
     common = [*SGD, *batch, f"optimization.lr=[{lr}]", "checkpoint.save_interval_updates=1"]
-    common += ["lr_scheduler._name=fixed", "~lr_scheduler.total_num_update", "~lr_scheduler.warmup_updates"]
+    common += [
+        "lr_scheduler._name=fixed",
+        "~lr_scheduler.total_num_update",
+        "~lr_scheduler.warmup_updates",
+    ]
     with_l1 = train("dwt_rte", *common, f"criterion.l1_lambda={l1_lambda}", folder=tmp_path / "a")
     without = train("dwt_rte", *common, "criterion.l1_lambda=0", folder=tmp_path / "b")
     first, second = updates(with_l1)
@@ -131,15 +137,11 @@ def test_a_model_that_is_not_theta_0_at_the_start_is_refused(train, small, tmp_p
 def test_theta_0_after_a_resume_is_the_files(train, small, tmp_path):
     """With λ so large that θ is pinned to θ0, a resumed run still pulls toward the file's θ0."""
     folder = train("dwt_rte", "optimization.max_update=3")
-    again = train(
-        "dwt_rte", "optimization.max_update=40", "criterion.l1_lambda=0.3", folder=folder
-    )
+    again = train("dwt_rte", "optimization.max_update=40", "criterion.l1_lambda=0.3", folder=folder)
     state = load_checkpoint(f"{again}/checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 40
     init = Pretrained(small.init).tensors
-    far = [
-        (state["model"][n] - t.float()).abs().mean() for n, t in init.items() if ".layers." in n
-    ]
+    far = [(state["model"][n] - t.float()).abs().mean() for n, t in init.items() if ".layers." in n]
     assert torch.stack(far).mean() < 5e-3
 
 

@@ -148,7 +148,9 @@ def test_gradient_norm_and_states_are_of_ticket_and_head_alone(train, ticket, pr
     head = sum(t.numel() for n, t in state["model"].items() if "classification_heads" in n)
     assert sum(sizes) == expected + head
     # dense in masked mode, but zero outside: what Adam has seen is the ticket's gradient
-    seen = sum(int((s["exp_avg"] != 0).sum()) for s in state["last_optimizer_state"]["state"].values())
+    seen = sum(
+        int((s["exp_avg"] != 0).sum()) for s in state["last_optimizer_state"]["state"].values()
+    )
     assert seen <= used.num_parameters + head
 
 
