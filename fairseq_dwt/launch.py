@@ -41,7 +41,8 @@ def resolve_paths(root: DictConfig, cwd: Optional[str]) -> None:
     if not cwd:
         return
     for section, key in PATHS:
-        node = root.get(section)
+        # omegaconf 2.0 raises where get() finds no key
+        node = root[section] if section in root else None
         if not isinstance(node, DictConfig) or key not in node:
             continue
         if OmegaConf.is_interpolation(node, key):
@@ -123,7 +124,9 @@ def save_as(root: DictConfig, task: Dict[str, Any]) -> None:
         task: settings of a stock fairseq task, with its ``_name``.
     """
     with open_dict(root):
-        root.task = task
+        # omegaconf 2.0 refuses another type in the place of a typed node
+        del root["task"]
+        root["task"] = OmegaConf.create(task)
 
 
 def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
@@ -142,7 +145,7 @@ def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
         node = OmegaConf.create(node) if node.lstrip().startswith("{") else {"_name": node}
     if not isinstance(node, DictConfig):
         node = OmegaConf.create(node)
-    if not node.get("_name"):
+    if "_name" not in node or not node._name:
         raise DwtError(f"{key}: expected a name, as in {key}._name={default}, got {node}")
     # Interpolations such as ${optimization.lr} are looked up from the tree's root.
     node._set_parent(cfg)

@@ -32,6 +32,8 @@ _WEIGHT = re.compile(
     + r"))\.weight"
 )
 
+_FAST_PATH_COPY = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
+
 
 @dataclass(frozen=True, order=True)
 class Matrix:
@@ -74,9 +76,14 @@ def canonical_name(name: str) -> Optional[str]:
     'encoder.sentence_encoder.layers.0.fc1.weight'
     >>> canonical_name("decoder.sentence_encoder.emb_layer_norm.bias")
     'encoder.sentence_encoder.layernorm_embedding.bias'
+
+    fairseq 0.12.2 keeps a second copy of each layer's weights for a fast path of inference. It is
+    made anew from the weights at every load, so it is no parameter of the model.
+
+    >>> canonical_name("encoder.sentence_encoder.layers.0.fc1_weight")
     """
     start = name.find("sentence_encoder.")
-    if start < 0:
+    if start < 0 or _FAST_PATH_COPY.search(name):
         return None
     tail = name[start:].replace("emb_layer_norm.", "layernorm_embedding.")
     return "encoder." + tail

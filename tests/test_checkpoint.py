@@ -8,6 +8,7 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
+from fairseq_dwt.matrices import canonical_name
 from tests.conftest import SIZES, write_roberta
 
 
@@ -17,11 +18,13 @@ def test_shape_matrices_and_size(small):
     assert len(pretrained.matrices) == 12
     assert [m.kind for m in pretrained.matrices[:6]] == ["Q", "K", "V", "O", "FC1", "FC2"]
     state = load_checkpoint(small.init)["model"]
-    everything = sum(t.numel() for t in state.values())
+    counted = {n for n in state if canonical_name(n) and not n.endswith(".version")}
     # the LM head's weight is the token embedding: counted once
-    tied = state["encoder.lm_head.weight"].numel()
-    version = sum(t.numel() for n, t in state.items() if n.endswith("version"))
-    assert pretrained.num_parameters == everything - tied - version
+    counted |= {n for n in state if "lm_head" in n and n != "encoder.lm_head.weight"}
+    assert pretrained.num_parameters == sum(state[n].numel() for n in counted)
+    # 2 layers of 4·(8·8 + 8) + 2·16·8 + 24 + 4·8, embeddings of 35 and 22, two norms, LM head
+    words = state["encoder.lm_head.weight"].numel()
+    assert pretrained.num_parameters == 2 * 600 + words + 22 * 8 + 2 * 8 + 72 + 16 + words // 8
 
 
 def test_a_file_of_2019_is_read_as_fairseq_reads_it(small, tmp_path):
@@ -117,3 +120,15 @@ def test_truncated_missing_and_foreign_files_are_refused(small, tmp_path):
 def test_writing_the_fixture_is_seeded(small, tmp_path):
     write_roberta(str(tmp_path / "again.pt"), small.data)
     assert Pretrained(str(tmp_path / "again.pt")).fingerprint == Pretrained(small.init).fingerprint
+
+
+def test_fairseq_0_12_2s_second_copy_of_the_weights_is_no_weight(small, tmp_path):
+    saved = load_checkpoint(small.init)
+    layer = "encoder.sentence_encoder.layers.0."
+    qkv = [saved["model"][f"{layer}self_attn.{x}_proj.weight"] for x in "qkv"]
+    saved["model"][f"{layer}in_proj_weight"] = torch.cat(qkv)
+    saved["model"][f"{layer}fc1_bias"] = saved["model"][f"{layer}fc1.bias"]
+    torch.save(saved, tmp_path / "copies.pt")
+    copies, plain = Pretrained(str(tmp_path / "copies.pt")), Pretrained(small.init)
+    assert copies.fingerprint == plain.fingerprint
+    assert copies.num_parameters == plain.num_parameters

@@ -82,8 +82,8 @@ def _check_keys(cfg):
     for kind in ("criterion", "optimizer", "lr_scheduler"):
         merge_with_parent(dataclass(kind, cfg[kind]._name), cfg[kind])
     for kind in ("criterion", "optimizer"):
-        wrapped = cfg[kind].get(f"wrapped_{kind}")
-        if wrapped is not None:
+        if f"wrapped_{kind}" in cfg[kind]:
+            wrapped = cfg[kind][f"wrapped_{kind}"]
             merge_with_parent(dataclass(kind, wrapped._name), wrapped)
 
 

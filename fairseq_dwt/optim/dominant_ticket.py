@@ -30,7 +30,7 @@ class DominantTicketConfig(FairseqDataclass):
         metadata={"help": "random: a ticket whose number of columns each matrix gets"},
     )
     ticket_seed: Optional[int] = field(
-        default=II("common.seed"), metadata={"help": "random: seed of the drawn columns"}
+        default=None, metadata={"help": "random: seed of the drawn columns [common.seed]"}
     )
     mode: ChoiceEnum(["masked"]) = field(  # type: ignore[valid-type]
         default="masked", metadata={"help": "how the ticket is trained: dense and masked"}

@@ -86,7 +86,7 @@ class TicketFinetuneTask(FromPretrainedTask):
             setting("ticket"),
             self.pretrained,
             k=setting("k"),
-            seed=seed if isinstance(seed, int) else self.root.common.seed,
+            seed=self.root.common.seed if seed is None else seed,
             like=setting("like"),
         )
 

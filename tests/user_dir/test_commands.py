@@ -94,6 +94,7 @@ def test_plain_fairseq_train_with_user_dir(small, tmp_path):
 
 
 def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
+    """All 96 rows in each update, so that the order of batches does not matter."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -102,7 +103,7 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
                "optimization.lr=[0.002]"]  # fmt: skip
     workers = [
         start(
-            *stage_1, f"hydra.run.dir={tmp_path}/two", "dataset.batch_size=4", "common.cpu=true",
+            *stage_1, f"hydra.run.dir={tmp_path}/two", "dataset.batch_size=48", "common.cpu=true",
             f"distributed_training.distributed_rank={rank}",
             "distributed_training.distributed_world_size=2",
             f"distributed_training.distributed_init_method=tcp://localhost:{port}",
@@ -113,7 +114,8 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
     ]  # fmt: skip
     for worker in workers:
         finish(worker)
-    finish(start(*stage_1, f"hydra.run.dir={tmp_path}/one", cwd=small.folder))
+    one = [f"hydra.run.dir={tmp_path}/one", "dataset.batch_size=96"]
+    finish(start(*stage_1, *one, cwd=small.folder))
     # scored together, not as the mean of the workers
     logs = [(tmp_path / name / "hydra_train.log").read_text() for name in ("one", "two")]
     mcc = [re.search(r'"valid_mcc": "([-\d.]+)"', log).group(1) for log in logs]
@@ -121,11 +123,10 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
     one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
     init = Pretrained(small.init).tensors
     for name in init:
-        # Adam divides tiny gradients by their size: rounding shows, but no factor of two would
-        # pass: the weights have moved by up to 6 · 0.002
-        torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-3)
+        # Adam divides a gradient by its size, so that rounding shows; the weights moved by 1e-3
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-4)
     moved = [float((one[n] - init[n].float()).abs().max()) for n in init if ".layers." in n]
-    assert max(moved) > 5e-3
+    assert max(moved) > 1e-3
 
 
 def test_an_error_is_one_sentence_and_the_exit_code_is_not_zero(small, tmp_path):

@@ -1,0 +1,133 @@
+"""The main job on real input, short: real GLUE, a real pre-trained encoder (DWT_REAL_DIR).
+
+MiniLM, 6 layers of width 384, stands in for RoBERTa-large. The long version, with scores, is in the
+README's "What we measured".
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import fairseq_dwt
+from fairseq_dwt.checkpoint import Pretrained
+from fairseq_dwt.cli import main
+from fairseq_dwt.matrices import KINDS
+from fairseq_dwt.sources import load_ticket
+from fairseq_dwt.ticket import Ticket
+
+PREPROCESS = os.path.join(
+    os.path.dirname(os.path.dirname(fairseq_dwt.__file__)), "examples", "glue", "preprocess.py"
+)
+
+
+def python(*command: str, cwd: str) -> str:
+    result = subprocess.run(
+        [sys.executable, *command], cwd=cwd, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-4000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def stand(real_dir, tmp_path_factory):
+    """A folder with 1,600 sentences of SST-2 and MRPC in MiniLM's word pieces."""
+    folder = tmp_path_factory.mktemp("real")
+    minilm = os.path.join(real_dir, "minilm")
+    for task in ("SST-2", "MRPC"):
+        (folder / "glue" / task).mkdir(parents=True)
+        for split, rows in (("train", 1600), ("dev", 160)):
+            with open(os.path.join(real_dir, "glue", task, f"{split}.tsv"), "rb") as file:
+                lines = file.readlines()[: rows + 1]
+            (folder / "glue" / task / f"{split}.tsv").write_bytes(b"".join(lines))
+    python(
+        PREPROCESS, "--glue-dir", "glue", "--task", "SST-2", "MRPC", "--out", "data-bin",
+        "--bpe", "bert", "--vocab-file", f"{minilm}/vocab.txt", "--dict", f"{minilm}/dict.txt",
+        cwd=folder,
+    )  # fmt: skip
+    return SimpleNamespace(folder=folder, init=os.path.join(minilm, "model.pt"))
+
+
+@pytest.fixture(scope="module")
+def stage_1(stand):
+    """The run folder of 60 updates of L1 fine-tuning on SST-2."""
+    python(
+        "-m", "fairseq_cli.hydra_train", "--config-name", "dwt_sst_2", "task.data=data-bin/SST-2",
+        f"checkpoint.finetune_from_model={stand.init}", "optimization.max_update=60",
+        "lr_scheduler.warmup_updates=4", "optimization.lr=[3e-5]", "hydra.run.dir=dwt",
+        cwd=stand.folder,
+    )  # fmt: skip
+    return stand.folder / "dwt"
+
+
+def test_few_weights_move_and_few_columns_dominate_across_layers(stage_1):
+    ticket = Ticket.load(str(stage_1 / "ticket.json"))
+    pretrained = Pretrained(ticket_init(stage_1))
+    assert ticket.origin.base == pretrained.fingerprint
+    moved = sum(sum(entry.counts) for entry in ticket.matrices.values())
+    size = sum(m.num_parameters for m in pretrained.matrices)
+    assert moved / size < 0.01
+    top_3 = ticket.top(3).matrices
+    for kind in ("V", "FC1"):
+        matrices = [m for m in pretrained.matrices if m.kind == kind]
+        assert len(matrices) == 6
+        dominated = [99 in top_3[m.name].columns for m in matrices if m.name in top_3]
+        assert sum(dominated) >= 5, f"column 99 in {kind}: {dominated}"
+    # in the output projection and FC2, the bias is often among the first (the paper's Table 4)
+    biases = [
+        m.in_features in top_3[m.name].columns
+        for m in pretrained.matrices
+        if m.kind in ("O", "FC2") and m.name in top_3
+    ]
+    assert sum(biases) >= 4
+    assert {m.kind for m in pretrained.matrices} == set(KINDS)
+
+
+def ticket_init(run) -> str:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.load(run / ".hydra" / "config.yaml").checkpoint.finetune_from_model
+
+
+def test_the_same_ticket_is_extracted_from_the_checkpoint(stand, stage_1, tmp_path):
+    path = str(tmp_path / "again.json")
+    tuned = str(stage_1 / "checkpoint_last.pt")
+    assert main(["extract", "--init", stand.init, "--tuned", tuned, "-o", path]) == 0
+    assert Ticket.load(path).matrices == Ticket.load(str(stage_1 / "ticket.json")).matrices
+
+
+@pytest.mark.parametrize("precision", ["common.bf16=false", "common.bf16=true"])
+def test_stage_2_moves_the_ticket_alone(precision, stand, stage_1, tmp_path):
+    python(
+        "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_mrpc", "task.data=data-bin/MRPC",
+        f"checkpoint.finetune_from_model={stand.init}", "optimization.max_update=10",
+        "lr_scheduler.warmup_updates=1", "optimization.lr=[1e-3]", f"hydra.run.dir={tmp_path}",
+        "optimizer.ticket=dwt/ticket.json", precision, cwd=stand.folder,
+    )  # fmt: skip
+    verify = ["verify", "--init", stand.init, "--tuned", str(tmp_path / "checkpoint_best.pt")]
+    assert main([*verify, "--ticket", str(tmp_path / "ticket.json")]) == 0
+    used = load_ticket(str(tmp_path / "ticket.json"))
+    assert used.digest() == Ticket.load(str(stage_1 / "ticket.json")).top(1).digest()
+    assert 0.0005 < used.sparsity < 0.002
+
+
+def test_real_glue_with_gpt2_bpe(real_dir, tmp_path):
+    output = python(
+        PREPROCESS, "--glue-dir", os.path.join(real_dir, "glue"), "--task", "all", "--bpe-dir",
+        os.path.join(real_dir, "bpe"), "--out", str(tmp_path), cwd=str(tmp_path),
+    )  # fmt: skip
+    for line in (
+        "CoLA train: 8551 sentences",
+        "SST-2 train: 67349 sentences",
+        "MRPC train: 3668 sentence pairs",
+        "QNLI train: 9999 sentence pairs",
+        "MNLI train: 9999 sentence pairs",
+        "QQP train: 23497 sentence pairs",
+    ):
+        assert line in output
+    assert not any(name.startswith(".") for name in os.listdir(tmp_path))
