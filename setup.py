@@ -37,7 +37,7 @@ setup(
         # fairseq's last release builds up to 3.10; fairseq-fixed is its maintained build
         'fairseq==0.12.2; python_version < "3.11"',
         'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
-        "torch>=2.1",
+        "torch>=2.4",
         "numpy",
         "hydra-core",
         "omegaconf",

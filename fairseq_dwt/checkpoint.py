@@ -48,9 +48,7 @@ FUNCTION = (
 
 def allow_fairseq_classes() -> None:
     """Let ``torch.load(weights_only=True)`` read the classes that fairseq checkpoints hold."""
-    # torch < 2.4 (Python 3.8 has 2.4) has no such list and does not need one.
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals([argparse.Namespace])
+    torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 def load_checkpoint(path: str) -> Dict[str, Any]:

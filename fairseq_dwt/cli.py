@@ -8,8 +8,9 @@ from typing import Callable, List, Optional
 
 from . import extraction
 from .checkpoint import Pretrained, load_checkpoint, tuned_tensors
+from .element_mask import AnyTicket
 from .errors import DwtError
-from .sources import AnyTicket, load_ticket, open_ticket, origin_of
+from .sources import load_ticket, open_ticket, origin_of
 from .version import __version__
 
 __all__ = ["main"]

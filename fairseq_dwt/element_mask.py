@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from .errors import DwtError
 from .files import replacing
 from .matrices import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
-from .ticket import Entries
+from .ticket import Entries, Ticket
 
-__all__ = ["ElementMask"]
+__all__ = ["AnyTicket", "ElementMask"]
 
 FORMAT = "fairseq_dwt.element_mask"
 VERSION = 1
@@ -142,3 +142,7 @@ def _unpack(packed: np.ndarray, shape: Tuple[int, int]) -> torch.Tensor:
         raise ValueError(f"expected {(count + 7) // 8} bytes for shape {shape}, got {packed.size}")
     bits = np.unpackbits(packed, count=count).astype(bool)
     return torch.from_numpy(bits.reshape(shape))
+
+
+#: Either kind of ticket: both answer the same questions.
+AnyTicket = Union[Ticket, ElementMask]

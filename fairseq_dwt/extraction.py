@@ -56,10 +56,15 @@ def count_out_weighted(
 
 def out_weighted(init: Tensor, tuned: Tensor, sigma: float) -> Tensor:
     """The mask m_σ = 1{\\|Δθ\\| > σ} of equation 2; bool, the tensors' shape."""
+    return delta(init, tuned).abs_() > sigma
+
+
+def delta(init: Tensor, tuned: Tensor) -> Tensor:
+    """Δθ = θ − θ0 in fp32, on θ's device."""
     # θ0 goes through the model's dtype: an fp32 θ0 against an fp16 model is rounding noise. The
     # difference of two fp16 numbers is exact in fp32.
     init = init.to(device=tuned.device, dtype=tuned.dtype)
-    return (tuned.detach().float() - init.float()).abs_() > sigma
+    return tuned.detach().float() - init.float()
 
 
 def rank_columns(counts: Tensor, limit: int = RANKED_COLUMNS) -> Tuple[List[int], List[int]]:

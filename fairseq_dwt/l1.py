@@ -53,6 +53,8 @@ class InitDistance:
         """
         if self._pairs is None:
             self._pairs = [(p, self._at_init(n, p)) for n, p in _layer_parameters(model)]
+        if not self._pairs:
+            return torch.zeros(())
         return torch.stack([_L1Distance.apply(p, p0) for p, p0 in self._pairs]).sum()
 
     def _at_init(self, name: str, parameter: nn.Parameter) -> Tensor:

@@ -103,7 +103,6 @@ def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrain
         if name not in pretrained.settings:
             continue
         value, typed = pretrained.settings[name], given.get(name)
-        # fairseq's own build_model sets max_positions from the task; that is not the user's word.
         if typed is not None and typed != value:
             raise DwtError(
                 f"model.{name}: expected {value} as in {pretrained.path}, got {typed}; "

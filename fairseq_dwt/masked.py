@@ -9,18 +9,15 @@ during a step, a copy of each matrix.
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from .element_mask import ElementMask
+from .element_mask import AnyTicket
 from .matrices import canonical_name, is_head, ticket_matrices
-from .ticket import Ticket
 
 __all__ = ["TrainedEntries", "freeze_outside", "frozen_entries_kept"]
-
-AnyTicket = Union[Ticket, ElementMask]
 
 
 class TrainedEntries:

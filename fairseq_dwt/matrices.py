@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Matrix", "canonical_name", "is_head", "is_layer", "ticket_m
 #: The paper's names of the six matrices of a layer, in the order of its Table 1.
 KINDS = ("Q", "K", "V", "O", "FC1", "FC2")
 
-_KIND_OF_MODULE = {
+KIND_OF_MODULE = {
     "self_attn.q_proj": "Q",
     "self_attn.k_proj": "K",
     "self_attn.v_proj": "V",
@@ -28,7 +28,7 @@ _ENCODER = "encoder.sentence_encoder."
 _WEIGHT = re.compile(
     re.escape(_ENCODER)
     + r"(layers\.(\d+)\.("
-    + "|".join(map(re.escape, _KIND_OF_MODULE))
+    + "|".join(map(re.escape, KIND_OF_MODULE))
     + r"))\.weight"
 )
 
@@ -105,7 +105,7 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
     for name, shape in shapes.items():
         match = _WEIGHT.fullmatch(name)
         if match:
-            kind = _KIND_OF_MODULE[match.group(3)]
+            kind = KIND_OF_MODULE[match.group(3)]
             found.append(Matrix(int(match.group(2)), kind, match.group(1), shape[0], shape[1]))
     return sorted(found, key=lambda m: (m.layer, KINDS.index(m.kind)))
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Optional, Union
+from typing import Optional
 
 from . import extraction
 from .checkpoint import Pretrained
-from .element_mask import ElementMask
+from .element_mask import AnyTicket, ElementMask
 from .errors import DwtError
 from .origin import Origin
 from .ticket import Ticket
 from .version import __version__
 
 __all__ = ["load_ticket", "open_ticket", "origin_of"]
-
-AnyTicket = Union[Ticket, ElementMask]
 
 
 def load_ticket(path: str) -> AnyTicket:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Union
+from typing import List
 
 import torch
 
 from .checkpoint import Pretrained, tuned_tensors
-from .element_mask import ElementMask
+from .element_mask import AnyTicket
 from .matrices import is_head
-from .ticket import Ticket
 
 __all__ = ["Moved", "moved_outside"]
 
@@ -28,9 +27,7 @@ class Moved:
     entries: int
 
 
-def moved_outside(
-    pretrained: Pretrained, tuned: str, ticket: Union[Ticket, ElementMask]
-) -> List[Moved]:
+def moved_outside(pretrained: Pretrained, tuned: str, ticket: AnyTicket) -> List[Moved]:
     """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
 
     θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.

@@ -8,7 +8,7 @@ from typing import Sequence
 import numpy as np
 import torch
 
-from ..extraction import TensorOf
+from ..extraction import TensorOf, delta
 from ..matrices import KINDS, Matrix
 
 __all__ = ["delta_heatmap"]
@@ -40,8 +40,8 @@ def delta_heatmap(
     images = []
     for matrix in matrices:
         axis = axes[layers.index(matrix.layer), KINDS.index(matrix.kind)]
-        weight = (tuned(matrix.weight).float() - init(matrix.weight).float()).abs()
-        bias = (tuned(matrix.bias).float() - init(matrix.bias).float()).abs()
+        weight = delta(init(matrix.weight), tuned(matrix.weight)).abs()
+        bias = delta(init(matrix.bias), tuned(matrix.bias)).abs()
         pooled = _pool(torch.cat([weight, bias.unsqueeze(1)], dim=1))
         shown = np.log10(np.maximum(pooled / sigma, 1e-2))
         images.append(axis.imshow(shown, vmin=-2, vmax=2, cmap="magma", aspect="auto"))

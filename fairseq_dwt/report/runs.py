@@ -6,11 +6,13 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional
 
 from omegaconf import OmegaConf
 
+from ..element_mask import AnyTicket, ElementMask
 from ..errors import DwtError
+from ..sources import load_ticket
 
 __all__ = ["Run", "find_runs", "read_run"]
 
@@ -97,7 +99,7 @@ def read_run(folder: str) -> Run:
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
     return Run(
         folder=folder,
-        method=_method(config),
+        method=_method(config, folder),
         task=os.path.basename(os.path.normpath(config.task.data)),
         lr=float(config.optimization.lr[0]),
         seed=config.common.seed,
@@ -117,15 +119,31 @@ def _read_log(folder: str) -> List[str]:
         return file.read().splitlines()
 
 
-def _method(config: Any) -> str:
+def _method(config: Any, folder: str) -> str:
     if config.task._name == "ticket_extract":
         return "L1"
-    optimizer: Dict[str, Any] = OmegaConf.to_container(config.optimizer)  # type: ignore[assignment]
-    if optimizer["_name"] != "dominant_ticket":
+    if config.optimizer._name != "dominant_ticket":
         return "Full"
-    k = optimizer.get("k")
-    if optimizer["ticket"] == "bitfit":
-        return "BitFit"
-    if optimizer["ticket"] == "random":
-        return f"Random-{k}"
-    return f"Dominant-{k}" if k is not None else "Mask"
+    # The settings name a file or a word; what the run trained stands in its own folder.
+    ticket = _ticket(folder)
+    if ticket is None:
+        return "?"
+    name = {"dominant": "Dominant", "random": "Random", "bitfit": "BitFit"}.get(
+        ticket.origin.method, ticket.origin.method
+    )
+    if isinstance(ticket, ElementMask):
+        entries = sum(mask.numel() for mask in ticket.masks.values())
+        share = f"{100 * ticket.num_parameters / entries:.2g} %"
+        return f"σ-mask {share}" if name == "Dominant" else f"{name}-{share}"
+    if name == "BitFit":
+        return name
+    k = max((len(entry.columns) for entry in ticket.matrices.values()), default=0)
+    return f"{name}-{k}"
+
+
+def _ticket(folder: str) -> Optional[AnyTicket]:
+    for name in ("ticket.json", "ticket.safetensors"):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return load_ticket(path)
+    return None

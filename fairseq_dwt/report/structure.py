@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List, Union
+from typing import List
 
-from ..element_mask import ElementMask
-from ..matrices import KINDS
+from ..element_mask import AnyTicket
+from ..matrices import KIND_OF_MODULE, KINDS
 from ..ticket import Ticket
 
 __all__ = ["describe", "structure_table"]
-
-_KIND = {
-    "q_proj": "Q",
-    "k_proj": "K",
-    "v_proj": "V",
-    "out_proj": "O",
-    "fc1": "FC1",
-    "fc2": "FC2",
-}
 
 
 def structure_table(ticket: Ticket, k: int = 3) -> str:
@@ -33,14 +24,14 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
     for name, entry in ticket.top(k).matrices.items():
         _, layer, module = name.split(".", 2)
         shown = ["b" if c == entry.shape[1] else str(c) for c in entry.columns]
-        cells[int(layer), _KIND[module.rpartition(".")[2]]] = " ".join(shown)
+        cells[int(layer), KIND_OF_MODULE[module]] = " ".join(shown)
     layers = sorted({layer for layer, _ in cells})
     rows = [["layer", *KINDS]]
     rows += [[str(layer), *(cells.get((layer, kind), "-") for kind in KINDS)] for layer in layers]
     return _columns(rows)
 
 
-def describe(ticket: Union[Ticket, ElementMask]) -> str:
+def describe(ticket: AnyTicket) -> str:
     """Where a ticket comes from and what it trains, one line."""
     origin = ticket.origin
     known = [

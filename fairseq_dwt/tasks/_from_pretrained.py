@@ -6,12 +6,12 @@ import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Dict, Iterator, List, Optional
 
-import fairseq_cli.train
 import torch
-from fairseq import checkpoint_utils
 from fairseq.logging import metrics
+from fairseq.logging.meters import MetersDict
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -21,6 +21,8 @@ from ..checkpoint import Pretrained, allow_fairseq_classes
 from ..errors import DwtError
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
+from ..l1 import first_difference
+from ._resume import early_stopping_state, resume
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -58,6 +60,7 @@ class FromPretrainedTask(SentencePredictionTask):
 
     pretrained: Pretrained
     root: DictConfig
+    _checked = False
 
     @classmethod
     def setup_task(cls, cfg: FromPretrainedConfig, **kwargs: Any) -> "FromPretrainedTask":
@@ -66,9 +69,9 @@ class FromPretrainedTask(SentencePredictionTask):
         Raises:
             DwtError: a path is missing, or the settings contradict each other.
         """
-        _forget_last_run()
         allow_fairseq_classes()
         root = cfg._get_root()  # type: ignore[attr-defined]
+        resume(root)
         launch.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
@@ -84,6 +87,10 @@ class FromPretrainedTask(SentencePredictionTask):
             raise DwtError(f"task.metrics: expected some of {', '.join(METRICS)}, got {unknown[0]}")
         # Label dictionaries are ordered by frequency: a class is not its label's number.
         labels = task.label_dictionary
+        if "f1" in names and cfg.positive_label not in labels:
+            raise DwtError(
+                f"task.positive_label: expected a label of {cfg.data}, got {cfg.positive_label!r}"
+            )
         task._dev_scores = DevScores(names, labels.index(cfg.positive_label) - labels.nspecial)
         return task
 
@@ -100,6 +107,35 @@ class FromPretrainedTask(SentencePredictionTask):
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
         launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
         return model
+
+    def train_step(
+        self,
+        sample: Any,
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> Any:
+        """A step; before the first update, make sure that the model is θ0.
+
+        Raises:
+            DwtError: at update 0 the model differs from the pre-trained file.
+        """
+        if not self._checked and update_num == 0:
+            init = getattr(criterion, "pretrained", self.pretrained)
+            different = first_difference(model, init.tensors)
+            if different is not None:
+                raise DwtError(
+                    f"{different}: expected the values of {init.path} before the first "
+                    "update, got others; start from the file that θ0 is read from"
+                )
+        self._checked = True
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What a checkpoint keeps of the task."""
+        return {**super().state_dict(), **early_stopping_state()}
 
     # -- scores ---------------------------------------------------------------------------------
 
@@ -121,18 +157,18 @@ class FromPretrainedTask(SentencePredictionTask):
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
         """The criterion's metrics and, in validation, the task's GLUE scores in per cent."""
         super().reduce_metrics(logging_outputs, criterion)
-        if not criterion.training:
+        if criterion.training:
+            return
+        # The innermost aggregator is of this step alone, and fairseq reads it after every step; the
+        # outer ones it reads when the dev set is through. There the score is derived, not averaged.
+        for aggregator in metrics.get_active_aggregators()[:-1]:
             for name in self._dev_scores.names:
-                # derived: fairseq asks for it at the end; it would average anything else
-                metrics.log_derived(name, lambda _, name=name: self._dev_scores.percent(name))
+                if name not in aggregator:
+                    score = MetersDict._DerivedMeter(partial(self._percent, name))
+                    aggregator.add_meter(name, score, priority=20)
 
-
-def _forget_last_run() -> None:
-    """fairseq keeps the best score on its functions, where a multirun's next job would find it."""
-    for function in (checkpoint_utils.save_checkpoint, fairseq_cli.train.should_stop_early):
-        for name in ("best", "num_runs"):
-            if hasattr(function, name):
-                delattr(function, name)
+    def _percent(self, name: str, _meters: Any) -> float:
+        return self._dev_scores.percent(name)
 
 
 def _check_data(data: str) -> None:

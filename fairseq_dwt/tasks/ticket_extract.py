@@ -13,11 +13,10 @@ from fairseq.tasks import register_task
 
 from .. import extraction
 from ..checkpoint import model_tensors
-from ..errors import DwtError
-from ..l1 import first_difference
 from ..matrices import canonical_name, count_by_kind, is_head, is_layer
 from ..sources import origin_of
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
+from ._resume import check_same_run
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]
 
@@ -53,10 +52,10 @@ class TicketExtractTask(FromPretrainedTask):
     _model: Optional[torch.nn.Module] = None
     _num_updates = 0
     _written_at: Optional[int] = None
-    _checked = False
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of which the transformer layers and the head are trained."""
+        check_same_run(self.root, self.pretrained.fingerprint)
         model = super().build_model(cfg)
         for name, parameter in model.named_parameters():
             canonical = canonical_name(name)
@@ -69,31 +68,10 @@ class TicketExtractTask(FromPretrainedTask):
         self._criterion = super().build_criterion(cfg, *args, **kwargs)
         return self._criterion
 
-    def train_step(
-        self,
-        sample: Any,
-        model: Any,
-        criterion: Any,
-        optimizer: Any,
-        update_num: int,
-        ignore_grad: bool = False,
-    ) -> Any:
-        """A step; before the first update, make sure that the model is θ0.
-
-        Raises:
-            DwtError: at update 0 the model differs from the pre-trained file.
-        """
-        if not self._checked and update_num == 0:
-            init = getattr(criterion, "pretrained", self.pretrained)
-            different = first_difference(model, init.tensors)
-            if different is not None:
-                raise DwtError(
-                    f"{different}: expected the values of {init.path} before the first "
-                    "update, got others; start from the file that θ0 is read from"
-                )
-        self._checked = True
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Step, and count the update; fairseq does not come here when fp16 overflows."""
+        super().optimizer_step(optimizer, model, update_num)
         self._model, self._num_updates = model, update_num + 1
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """Remember the model."""

@@ -12,13 +12,15 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
+from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..masked import freeze_outside
 from ..matrices import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..sources import AnyTicket, load_ticket, open_ticket
+from ..sources import open_ticket
 from ..ticket import Ticket
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
+from ._resume import check_same_run
 
 __all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
 
@@ -94,12 +96,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         folder = self.root.checkpoint.save_dir
         extension = "json" if isinstance(ticket, Ticket) else "safetensors"
         path = os.path.join(folder, f"ticket.{extension}")
-        resumes = os.path.exists(os.path.join(folder, "checkpoint_last.pt"))
-        if resumes and os.path.exists(path) and load_ticket(path).digest() != ticket.digest():
-            raise DwtError(
-                f"{os.path.abspath(path)}: expected the ticket of this run, got the one of another "
-                "whose checkpoints are here; choose another hydra.run.dir, or remove that run"
-            )
+        check_same_run(self.root, self.pretrained.fingerprint, ticket)
         if is_master(self.root.distributed_training):
             ticket.save(path)
 

@@ -3,8 +3,10 @@
 Hydra imports every plugin at every start, so nothing heavy is imported here.
 """
 
+import argparse
 import contextlib
 import os
+import sys
 from importlib.util import find_spec
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -33,8 +35,24 @@ with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
 
 
+def _named_config_is_ours(configs: str) -> bool:
+    """Whether ``--config-name`` names a config of ours, and ``--config-dir`` holds no such file."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-name", "-cn", default="")
+    parser.add_argument("--config-dir", "-cd", default="")
+    known, _ = parser.parse_known_args(sys.argv[1:])
+    name = known.config_name[: -len(".yaml")] if known.config_name.endswith(".yaml") else None
+    file = (name or known.config_name) + ".yaml"
+    if file == "base.yaml" or not os.path.isfile(os.path.join(configs, file)):
+        return False
+    return not (known.config_dir and os.path.isfile(os.path.join(known.config_dir, file)))
+
+
 class FairseqDwtSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        # Prepended: fairseq stores its schema under the very name that --config-name gives, and
-        # what comes first answers.
-        search_path.prepend("fairseq_dwt", "file://" + os.path.join(_package_folder(), "configs"))
+        configs = os.path.join(_package_folder(), "configs")
+        # Other Hydra programs, and a user's own config of the same name, must not meet ours.
+        if _named_config_is_ours(configs):
+            # Prepended: fairseq stores its schema under the very name that --config-name gives,
+            # and what comes first answers.
+            search_path.prepend("fairseq_dwt", "file://" + configs)

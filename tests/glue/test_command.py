@@ -128,6 +128,8 @@ def test_a_killed_command_leaves_no_output(number, one_task, bpe_dir, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=_environment(),
+        # a shell that runs the tests in the background has them ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.stdout.readline().strip() != "busy":
         assert process.poll() is None, process.stderr.read()

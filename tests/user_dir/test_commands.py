@@ -119,7 +119,7 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
     # scored together, not as the mean of the workers
     logs = [(tmp_path / name / "hydra_train.log").read_text() for name in ("one", "two")]
     mcc = [re.search(r'"valid_mcc": "([-\d.]+)"', log).group(1) for log in logs]
-    assert mcc[0] == mcc[1]
+    assert mcc[0] == mcc[1] and float(mcc[0]) != 0
     one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
     init = Pretrained(small.init).tensors
     for name in init:
@@ -127,6 +127,24 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-4)
     moved = [float((one[n] - init[n].float()).abs().max()) for n in init if ".layers." in n]
     assert max(moved) > 1e-3
+
+
+def test_a_users_own_config_of_the_same_name_is_the_users(tmp_path):
+    for name in ("base", "ticket_rte"):
+        (tmp_path / f"{name}.yaml").write_text("common: {seed: 77}\n")
+        output = finish(start(
+            "-m", "fairseq_cli.hydra_train", "--config-dir", str(tmp_path), "--config-name", name,
+            "--cfg", "job", cwd=tmp_path,
+        ))  # fmt: skip
+        assert "seed: 77" in output and "dominant_ticket" not in output
+
+
+def test_our_config_beside_a_config_dir(tmp_path):
+    output = finish(start(
+        "-m", "fairseq_cli.hydra_train", "--config-dir", str(tmp_path), "--config-name", "full_rte",
+        "--cfg", "job", cwd=tmp_path,
+    ))  # fmt: skip
+    assert "_name: ticket_finetune" in output
 
 
 def test_an_error_is_one_sentence_and_the_exit_code_is_not_zero(small, tmp_path):

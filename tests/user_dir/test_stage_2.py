@@ -178,6 +178,62 @@ def test_a_run_resumed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
         assert left.read() == right.read()
 
 
+@pytest.mark.parametrize("scheduler", ["polynomial_decay", "fixed"])
+def test_a_finished_run_that_is_launched_again_stays_as_it_is(scheduler, train, ticket):
+    overrides = [f"optimizer.ticket={ticket}"]
+    if scheduler == "fixed":
+        overrides += ["lr_scheduler._name=fixed", "~lr_scheduler.total_num_update"]
+    folder = train("ticket_rte", *overrides)
+    before = load_checkpoint(f"{folder}/checkpoint_last.pt")
+    with open(f"{folder}/checkpoint_last.pt", "rb") as file:
+        content = file.read()
+    train("ticket_rte", *overrides)
+    with open(f"{folder}/checkpoint_last.pt", "rb") as file:
+        assert file.read() == content
+    assert before["optimizer_history"][-1]["num_updates"] == 6
+
+
+def test_patience_is_counted_over_a_restart(train, ticket, tmp_path):
+    """Best at the first epoch, patience 2: ends after epoch 3, killed after epoch 2 or not."""
+    overrides = [
+        f"optimizer.ticket={ticket}",
+        "optimization.lr=[1e-12]",
+        "optimization.max_update=100",
+        "checkpoint.patience=2",
+        "checkpoint.no_epoch_checkpoints=false",
+    ]
+    whole = train("ticket_rte", *overrides, folder=tmp_path / "whole")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(f"{whole}/checkpoint2.pt", killed / "checkpoint_last.pt")
+    train("ticket_rte", *overrides, folder=killed)
+    updates = [
+        load_checkpoint(f"{f}/checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
+        for f in (whole, killed)
+    ]
+    assert updates == [36, 36]
+    train("ticket_rte", *overrides, folder=killed)
+    again = load_checkpoint(f"{killed}/checkpoint_last.pt")["optimizer_history"][-1]
+    assert again["num_updates"] == 36
+
+
+def test_refuses_to_resume_a_run_of_another_model(train, small, tmp_path):
+    for name, overrides in (("dwt_rte", []), ("bitfit_rte", [])):
+        folder = tmp_path / name
+        train(name, *overrides, folder=folder)
+        write_roberta(str(tmp_path / "other.pt"), small.data, seed=1)
+        with pytest.raises(DwtError, match="expected the model of this run, got the one of anoth"):
+            train(name, f"checkpoint.finetune_from_model={tmp_path / 'other.pt'}", folder=folder)
+
+
+def test_refuses_an_element_mask_where_a_ticket_was_trained(train, pretrained, tmp_path):
+    train("bitfit_rte")
+    path = str(tmp_path / "mask.safetensors")
+    random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
+    with pytest.raises(DwtError, match="ticket.json: expected the ticket of this run"):
+        train("ticket_rte", f"optimizer.ticket={path}", "optimizer.k=null")
+
+
 def test_checkpoints_record_a_stock_task_and_the_shape(train, ticket):
     folder = train("ticket_rte", f"optimizer.ticket={ticket}")
     cfg = load_checkpoint(f"{folder}/checkpoint_best.pt")["cfg"]

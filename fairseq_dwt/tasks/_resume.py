@@ -1,0 +1,91 @@
+"""Launching a run again: what fairseq forgets between two launches, and what must not change."""
+
+import logging
+import os
+from typing import Any, Dict, Optional
+
+import fairseq_cli.train
+from fairseq import checkpoint_utils
+from omegaconf import DictConfig, open_dict
+
+from ..checkpoint import load_checkpoint
+from ..element_mask import AnyTicket
+from ..errors import DwtError
+from ..sources import load_ticket
+
+__all__ = ["check_same_run", "early_stopping_state", "resume"]
+
+logger = logging.getLogger(__name__)
+
+_EARLY_STOPPING = "early_stopping"
+_TICKETS = ("ticket.json", "ticket.safetensors")
+
+
+def early_stopping_state() -> Dict[str, Any]:
+    """fairseq's patience count, which it does not save: for the task's state in a checkpoint."""
+    function = fairseq_cli.train.should_stop_early
+    names = ("best", "num_runs")
+    return {_EARLY_STOPPING: {n: getattr(function, n) for n in names if hasattr(function, n)}}
+
+
+def resume(root: DictConfig) -> None:
+    """Put back what fairseq keeps on its functions, and do not train on where a run has ended.
+
+    In a multirun the functions still hold the last job's values; after a restart they hold none.
+    fairseq looks at ``max_update`` only after an update, so a finished run would make one more.
+    """
+    stop_early = fairseq_cli.train.should_stop_early
+    for function in (checkpoint_utils.save_checkpoint, stop_early):
+        for name in ("best", "num_runs"):
+            if hasattr(function, name):
+                delattr(function, name)
+    path = _last_checkpoint(root)
+    if path is None:
+        return
+    state = load_checkpoint(path)
+    early = (state.get("task_state") or {}).get(_EARLY_STOPPING, {})
+    for name, value in early.items():
+        setattr(stop_early, name, value)
+    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", 0)
+    patience, max_update = root.checkpoint.patience, root.optimization.max_update
+    if 0 < max_update <= updates or 0 < patience <= early.get("num_runs", 0):
+        logger.info(f"this run has finished already, after {updates} updates: {path}")
+        with open_dict(root.optimization):
+            # fairseq's epochs start at 1, and 0 would mean no limit
+            root.optimization.max_epoch = -1
+
+
+def check_same_run(root: DictConfig, base: str, ticket: Optional[AnyTicket] = None) -> None:
+    """Refuse to resume a run of another pre-trained model, or inside another ticket.
+
+    Args:
+        root: fairseq's whole config.
+        base: fingerprint of the pre-trained file.
+        ticket: stage 2's ticket; None in stage 1.
+
+    Raises:
+        DwtError: the run folder's checkpoints belong to another run.
+    """
+    if _last_checkpoint(root) is None:
+        return
+    for name in _TICKETS:
+        path = os.path.join(root.checkpoint.save_dir, name)
+        if not os.path.isfile(path):
+            continue
+        found = load_ticket(path)
+        same = found.origin.base in (None, base)
+        if not same or (ticket is not None and found.digest() != ticket.digest()):
+            raise DwtError(
+                f"{os.path.abspath(path)}: expected the {'ticket' if same else 'model'} of this "
+                "run, got the one of another whose checkpoints are here; choose another "
+                "hydra.run.dir, or remove that run"
+            )
+
+
+def _last_checkpoint(root: DictConfig) -> Optional[str]:
+    """The checkpoint that fairseq will resume from, if any."""
+    checkpoint = root.checkpoint
+    path = os.path.join(checkpoint.save_dir, "checkpoint_last.pt")
+    if checkpoint.restore_file != "checkpoint_last.pt" or not os.path.isfile(path):
+        return None
+    return path
