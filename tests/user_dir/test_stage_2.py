@@ -48,13 +48,13 @@ HARSH = [
 
 
 @pytest.mark.parametrize("kind", TICKETS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_outside_the_ticket_nothing_moves_and_inside_all_does(
     kind, precision, train, ticket, pretrained
 ):
     overrides = [o.replace("GIVEN", ticket) for o in TICKETS[kind]] + HARSH
-    if precision == "bf16":
-        overrides += ["common.bf16=true", "optimization.lr=[0.1]"]
+    if precision != "fp32":
+        overrides += [f"common.{precision}=true", "optimization.lr=[0.1]"]
     folder = train("ticket_rte", *overrides)
     used = load_ticket(f"{folder}/ticket.json")
     assert moved_outside(pretrained, f"{folder}/checkpoint_last.pt", used) == []
