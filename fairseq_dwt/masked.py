@@ -9,7 +9,8 @@ during a step, a copy of each matrix.
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+import weakref
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +18,54 @@ from torch import Tensor, nn
 from .element_mask import AnyTicket
 from .matrices import canonical_name, is_head, ticket_matrices
 
-__all__ = ["TrainedEntries", "freeze_outside", "frozen_entries_kept"]
+__all__ = [
+    "TrainedEntries",
+    "freeze_outside",
+    "frozen_entries_kept",
+    "mark_trained",
+    "trained_masks",
+]
 
 
 class TrainedEntries:
-    """Which entries of a parameter are trained: bool, broadcastable over it; None for all."""
+    """Which entries of a parameter are trained: bool, broadcastable over it; None for all.
 
-    def __init__(self, mask: Optional[Tensor] = None):
+    Travels from the model to the optimizer as ``parameter.param_group``.
+    """
+
+    def __init__(self, mask: Optional[Tensor] = None, parameter: Optional[nn.Parameter] = None):
         self.mask = mask
+        self._parameter = None if parameter is None else weakref.ref(parameter)
+
+    def marks(self, parameter: Tensor) -> bool:
+        """Whether ``parameter`` is the very one of the model, no fp32 copy of it."""
+        return self._parameter is not None and self._parameter() is parameter
+
+    def __deepcopy__(self, memo: Any) -> TrainedEntries:
+        return TrainedEntries(self.mask)
 
     def on(self, device: torch.device) -> Optional[Tensor]:
         """The mask on ``device``; moved once."""
         if self.mask is not None and self.mask.device != device:
             self.mask = self.mask.to(device)
         return self.mask
+
+
+def trained_masks(model: nn.Module, ticket: AnyTicket) -> Dict[str, Optional[Tensor]]:
+    """The parameters of ``model`` that are trained inside ``ticket``: ``{name: mask}``.
+
+    A mask broadcasts over its parameter; None stands for all of it (the classification heads).
+    """
+    parameters = dict(model.named_parameters())
+    named = {canonical_name(name): name for name in parameters}
+    masks: Dict[str, Optional[Tensor]] = {name: None for name in parameters if is_head(name)}
+    matrices = ticket_matrices({c: parameters[n].shape for c, n in named.items() if c is not None})
+    for matrix in matrices:
+        entries = ticket.entries(matrix)
+        for name, mask in ((matrix.weight, entries.weight), (matrix.bias, entries.bias)):
+            if mask is not None:
+                masks[named[name]] = mask
+    return masks
 
 
 def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:
@@ -47,31 +82,25 @@ def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:
     Returns:
         the number of the ticket's trained parameters, the head not counted.
     """
-    parameters = dict(model.named_parameters())
-    named = {canonical_name(name): name for name in parameters}
-    masks: Dict[str, Optional[Tensor]] = {}
-    matrices = ticket_matrices({c: parameters[n].shape for c, n in named.items() if c is not None})
-    for matrix in matrices:
-        entries = ticket.entries(matrix)
-        masks[named[matrix.weight]], masks[named[matrix.bias]] = entries.weight, entries.bias
+    masks = trained_masks(model, ticket)
     trained = 0
-    for name, parameter in parameters.items():
-        mask = masks.get(name)
-        parameter.requires_grad_(is_head(name) or mask is not None)
-        if is_head(name):
-            _mark(parameter, TrainedEntries())
-        elif mask is not None:
-            trained += int(mask.expand(parameter.shape).sum())
-            inside = TrainedEntries(mask)
-            _mark(parameter, inside)
-            _mask_gradient(parameter, inside)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in masks)
+        if name in masks:
+            mask = masks[name]
+            inside = mark_trained(parameter, mask)
+            if mask is not None:
+                trained += int(mask.expand(parameter.shape).sum())
+                _mask_gradient(parameter, inside)
     return trained
 
 
-def _mark(parameter: nn.Parameter, entries: TrainedEntries) -> None:
+def mark_trained(parameter: nn.Parameter, mask: Optional[Tensor] = None) -> TrainedEntries:
+    """Tell the optimizer which entries of ``parameter`` are trained."""
     # fairseq's fp32 copies keep few attributes of a parameter; param_group is the one that both
     # fairseqs copy, and it is meant for this: what the optimizer must know of the parameter.
-    parameter.param_group = entries  # type: ignore[attr-defined]
+    parameter.param_group = TrainedEntries(mask, parameter)  # type: ignore[attr-defined]
+    return parameter.param_group  # type: ignore[attr-defined, no-any-return]
 
 
 def _mask_gradient(parameter: nn.Parameter, entries: TrainedEntries) -> None:
@@ -84,11 +113,13 @@ def _mask_gradient(parameter: nn.Parameter, entries: TrainedEntries) -> None:
 
 
 @contextlib.contextmanager
-def frozen_entries_kept(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def frozen_entries_kept(
+    parameters: Iterable[Tensor], entries: Iterable[TrainedEntries]
+) -> Iterator[None]:
     """Whatever the optimizer does inside, entries outside the ticket keep their bits."""
-    before: List[Tuple[nn.Parameter, Tensor, Tensor]] = []
-    for parameter in parameters:
-        mask = parameter.param_group.on(parameter.device)  # type: ignore[attr-defined]
+    before: List[Tuple[Tensor, Tensor, Tensor]] = []
+    for parameter, inside in zip(parameters, entries):
+        mask = inside.on(parameter.device)
         if mask is not None:
             before.append((parameter, mask, parameter.detach().clone()))
     yield

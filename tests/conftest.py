@@ -40,17 +40,9 @@ def small(tmp_path_factory) -> SimpleNamespace:
 def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed: int = 0) -> None:
     """Save a random RoBERTa as ``roberta.large/model.pt`` is saved: args in a Namespace, fp16."""
     from fairseq.data import Dictionary
-    from fairseq.models.roberta import RobertaModel
 
     dictionary = Dictionary.load(os.path.join(data, "input0", "dict.txt"))
-    dictionary.add_symbol("<mask>")
-    torch.manual_seed(seed)
-    args = argparse.Namespace(arch="roberta", dropout=0.1, attention_dropout=0.1, **SIZES)
-    model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
-    # biases start at zero; give them values, as a pre-trained model has
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.02)
+    model = roberta(dictionary.symbols[dictionary.nspecial :], seed)
     state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     saved = argparse.Namespace(arch="roberta", task="masked_lm", data="", dropout=0.1, **SIZES)
     history = {
@@ -69,6 +61,23 @@ def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed
         },
         path,
     )
+
+
+def roberta(words: List[str], seed: int = 0) -> Any:
+    """A random RoBERTa without dropout, its biases not zero, as a pre-trained model's are not."""
+    from fairseq.data import Dictionary
+    from fairseq.models.roberta import RobertaModel
+
+    dictionary = Dictionary()
+    for word in [*words, "<mask>"]:
+        dictionary.add_symbol(word)
+    torch.manual_seed(seed)
+    args = argparse.Namespace(arch="roberta", dropout=0.0, attention_dropout=0.0, **SIZES)
+    model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model
 
 
 def write_data(folder: str, rows: int = 96) -> None:

@@ -13,6 +13,7 @@ from omegaconf import II
 from ..errors import DwtError
 from ..launch import wrapped_config
 from ..masked import TrainedEntries, frozen_entries_kept
+from ..states import Layout, from_file, to_file
 
 __all__ = ["DominantTicket", "DominantTicketConfig"]
 
@@ -32,8 +33,15 @@ class DominantTicketConfig(FairseqDataclass):
     ticket_seed: Optional[int] = field(
         default=None, metadata={"help": "random: seed of the drawn columns [common.seed]"}
     )
-    mode: ChoiceEnum(["masked"]) = field(  # type: ignore[valid-type]
-        default="masked", metadata={"help": "how the ticket is trained: dense and masked"}
+    mode: ChoiceEnum(["compact", "masked"]) = field(  # type: ignore[valid-type]
+        default="compact",
+        metadata={
+            "help": "compact: gradients, states and saved inputs of the ticket's columns alone; "
+            "masked: dense ones, multiplied by the mask (the readable reference)"
+        },
+    )
+    trained_entries: Optional[int] = field(
+        default=None, metadata={"help": "entries that train; set by the task ticket_finetune"}
     )
     wrapped_optimizer: Any = field(
         default=None, metadata={"help": "optimizer that does the steps, with its _name [adam]"}
@@ -45,22 +53,32 @@ class DominantTicketConfig(FairseqDataclass):
 class DominantTicket(FairseqOptimizer):
     """Steps of the wrapped optimizer, of which only the ticket's entries and the head remain.
 
-    The task ``ticket_finetune`` decides what trains, before fairseq wraps the model, and marks
-    each parameter with :class:`~fairseq_dwt.masked.TrainedEntries`.
+    The task ``ticket_finetune`` decides what trains, before fairseq wraps the model. In compact
+    mode the parameters are the ticket's columns and nothing outside them can move; in masked mode
+    they are whole matrices, each marked with its :class:`~fairseq_dwt.masked.TrainedEntries`.
+
+    State dicts hold the moments of the trained entries alone, in both modes alike
+    (:mod:`fairseq_dwt.states`), and under fp16 and bf16 the fp32 copies too, so that a run goes on
+    exactly where it was interrupted.
 
     Raises:
-        DwtError: the parameters are not marked: another task built the model.
+        DwtError: other entries are to be optimized than the task lets train: another task built
+            the model.
     """
 
     def __init__(self, cfg: DominantTicketConfig, params: Any):
         super().__init__(cfg)
         params = list(params)
-        if not all(isinstance(getattr(p, "param_group", None), TrainedEntries) for p in params):
+        marks = [getattr(p, "param_group", None) for p in params]
+        self._marks = [m if isinstance(m, TrainedEntries) else TrainedEntries() for m in marks]
+        self.layout = Layout(params, [m.mask for m in self._marks])
+        if sum(self.layout.sizes) != cfg.trained_entries:
             raise DwtError(
                 "optimizer dominant_ticket: expected a model that was cut down to its ticket, got "
-                "one with other trainable parameters; use task._name=ticket_finetune, and "
-                "common.fp16_no_flatten_grads=true with fp16"
+                "one with other trainable parameters; use task._name=ticket_finetune"
             )
+        # fp16 and bf16 training optimizes fp32 copies, of which the file of the model knows nothing
+        self._copies = not all(m.marks(p) for m, p in zip(self._marks, params))
         self.wrapped = _build_optimizer(
             wrapped_config(cfg, "wrapped_optimizer", default="adam"), params
         )
@@ -81,13 +99,37 @@ class DominantTicket(FairseqOptimizer):
 
     @property
     def supports_flat_params(self) -> bool:
-        """False: a flattened parameter no longer tells which of its entries are trained."""
-        return False
+        """In compact mode, as the wrapped optimizer; a flattened matrix has lost its mask."""
+        return self.cfg.mode == "compact" and self.wrapped.supports_flat_params
 
     def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
         """One step of the wrapped optimizer inside the ticket."""
-        with frozen_entries_kept(self.params):
+        with frozen_entries_kept(self.params, self._marks):
             self.wrapped.step(closure, scale=scale, groups=groups)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The wrapped optimizer's state of the trained entries, and fp32 copies of them."""
+        state = to_file(self.wrapped.state_dict(), self.layout)
+        if self._copies:
+            copies = [self.layout.gather(i, p.detach()) for i, p in enumerate(self.params)]
+            state["fp32_copies"] = torch.cat([c.cpu() for c in copies])
+        return state
+
+    def load_state_dict(
+        self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None
+    ) -> None:
+        """Resume, in whichever mode the state was saved.
+
+        Raises:
+            DwtError: the state is of other entries than those that train.
+        """
+        state = from_file(state_dict, self.layout, self.wrapped.optimizer.state_dict())
+        self.wrapped.load_state_dict(state, optimizer_overrides)
+        copies = state_dict.get("fp32_copies")
+        if self._copies and copies is not None:
+            with torch.no_grad():
+                for i, entries in enumerate(copies.split(self.layout.sizes)):
+                    self.layout.scatter(i, entries, list(self.params)[i])
 
     def average_params(self) -> None:
         """As the wrapped optimizer."""

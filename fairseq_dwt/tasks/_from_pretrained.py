@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Dict, Iterator, List, Optional
 
 import torch
+from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
@@ -18,10 +19,12 @@ from omegaconf import DictConfig, open_dict
 
 from .. import launch
 from ..checkpoint import Pretrained, allow_fairseq_classes
+from ..encoder import train_below_frozen_embeddings, use_sdpa
 from ..errors import DwtError
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..l1 import first_difference
+from ._ema import start_average_at_weights
 from ._resume import early_stopping_state, resume
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
@@ -45,6 +48,13 @@ class FromPretrainedConfig(SentencePredictionConfig):
         },
     )
     positive_label: str = field(default="1", metadata={"help": "label whose F1 is reported"})
+    attention: ChoiceEnum(["sdpa", "fairseq"]) = field(  # type: ignore[valid-type]
+        default="sdpa",
+        metadata={
+            "help": "sdpa: attention through the projection modules and torch's fused kernels, "
+            "GELU without an fp32 copy; fairseq: the encoder as fairseq ships it"
+        },
+    )
     cwd: Optional[str] = field(
         default=None, metadata={"help": "folder that relative paths start from [Hydra's cwd]"}
     )
@@ -71,6 +81,8 @@ class FromPretrainedTask(SentencePredictionTask):
         """
         allow_fairseq_classes()
         root = cfg._get_root()  # type: ignore[attr-defined]
+        if root.ema.store_ema:
+            start_average_at_weights()
         resume(root)
         launch.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]
@@ -104,6 +116,10 @@ class FromPretrainedTask(SentencePredictionTask):
         """A RoBERTa of the pre-trained file's shape, with the task's head."""
         launch.set_shape(cfg, self.pretrained)
         model = super().build_model(cfg)
+        if self.cfg.attention == "sdpa":
+            use_sdpa(model)
+        if getattr(cfg, "checkpoint_activations", False):
+            train_below_frozen_embeddings(model)
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
         launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
         return model

@@ -12,13 +12,15 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
+from ..compact import make_compact, write_back
 from ..element_mask import AnyTicket
 from ..errors import DwtError
-from ..masked import freeze_outside
+from ..masked import freeze_outside, trained_masks
 from ..matrices import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..sources import open_ticket
 from ..ticket import Ticket
+from ._ema import average_inside
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 from ._resume import check_same_run
 
@@ -47,6 +49,16 @@ class TicketFinetuneTask(FromPretrainedTask):
         task = super().setup_task(cfg, **kwargs)
         if task._has_ticket:
             _check_settings(task.root)
+            if task._is_compact and task.cfg.attention != "sdpa":
+                raise DwtError(
+                    "task.attention: fairseq's attention goes around the layers that compact "
+                    "training replaces; leave it at sdpa, or set optimizer.mode=masked"
+                )
+            if not task._is_compact or task.root.common.cpu or not torch.cuda.is_available():
+                with open_dict(task.root.common):
+                    # Flattened, a matrix no longer tells which of its entries are trained; and
+                    # fairseq flattens on GPUs only.
+                    task.root.common.fp16_no_flatten_grads = True
         return task
 
     @property
@@ -65,9 +77,21 @@ class TicketFinetuneTask(FromPretrainedTask):
             self._log("full fine-tuning", self.pretrained.num_parameters, model)
             return model
         ticket = self._open_ticket(self.root.optimizer)
-        self._log(f"ticket {ticket.origin.method}", freeze_outside(model, ticket), model)
         self._record(ticket)
+        if self.root.ema.store_ema:
+            average_inside(model, trained_masks(model, ticket))
+        cut_down = make_compact if self._is_compact else freeze_outside
+        trained = cut_down(model, ticket)
+        self._log(f"ticket {ticket.origin.method}", trained, model)
+        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
+        with open_dict(self.root.optimizer):
+            self.root.optimizer.trained_entries = trained + head
         return model
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Step, and bring the weights of compact layers up to date."""
+        super().optimizer_step(optimizer, model, update_num)
+        write_back(model)
 
     def _log(self, what: str, trained: int, model: torch.nn.Module) -> None:
         total = self.pretrained.num_parameters
@@ -77,19 +101,18 @@ class TicketFinetuneTask(FromPretrainedTask):
             f"(sparsity {trained / total:.4%}), and the head's {head:,}"
         )
 
+    @property
+    def _is_compact(self) -> bool:
+        return self._has_ticket and str(_setting(self.root.optimizer, "mode")) == "compact"
+
     def _open_ticket(self, optimizer: DictConfig) -> AnyTicket:
-        defaults = DominantTicketConfig()
-
-        def setting(name: str) -> Any:
-            return optimizer[name] if name in optimizer else getattr(defaults, name)
-
-        seed = setting("ticket_seed")
+        seed = _setting(optimizer, "ticket_seed")
         return open_ticket(
-            setting("ticket"),
+            _setting(optimizer, "ticket"),
             self.pretrained,
-            k=setting("k"),
+            k=_setting(optimizer, "k"),
             seed=self.root.common.seed if seed is None else seed,
-            like=setting("like"),
+            like=_setting(optimizer, "like"),
         )
 
     def _record(self, ticket: AnyTicket) -> None:
@@ -108,11 +131,12 @@ def _check_settings(root: DictConfig) -> None:
             "distributed_training.ddp_backend: fully_sharded mixes the ticket's weights with the "
             "others; use legacy_ddp, c10d or pytorch_ddp"
         )
-    ema = root.get("ema")
-    if ema is not None and ema.get("store_ema"):
+    if root.distributed_training.zero_sharding != "none":
         raise DwtError(
-            "ema.store_ema: averaging rounds the weights outside the ticket; turn it off"
+            "distributed_training.zero_sharding: a ticket's optimizer states are too small to "
+            "shard and are saved whole; set it to none"
         )
-    with open_dict(root.common):
-        # flattened, a parameter no longer tells which of its entries are trained
-        root.common.fp16_no_flatten_grads = True
+
+
+def _setting(optimizer: DictConfig, name: str) -> Any:
+    return optimizer[name] if name in optimizer else getattr(DominantTicketConfig(), name)

@@ -1,0 +1,84 @@
+"""Multi-head attention of projected queries, keys and values."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["attend"]
+
+
+class _DropoutAttention(torch.autograd.Function):
+    """softmax(QKᵀ/√d) with dropout, times V; the backward pass computes the softmax again.
+
+    For the CPU, where torch's fused attention has no dropout and the unfused one keeps six tensors.
+    Keeps q, k, v and one byte a weight. All of q, k, v: (batch · heads, length, head_dim).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, excluded: Optional[Tensor], p: float
+    ) -> Tensor:
+        weights = _softmax(q, k, excluded)
+        dropped, kept = torch.native_dropout(weights, p, True)
+        ctx.p = p
+        ctx.save_for_backward(q, k, v, excluded, kept)
+        return torch.bmm(dropped, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        q, k, v, excluded, kept = ctx.saved_tensors
+        weights = _softmax(q, k, excluded)
+        factor = kept.to(grad.dtype).div_(1 - ctx.p)
+        grad_v = torch.bmm((weights * factor).transpose(1, 2), grad)
+        grad_weights = torch.bmm(grad, v.transpose(1, 2)).mul_(factor)
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        scale = q.shape[-1] ** -0.5
+        grad_q = torch.bmm(grad_scores, k).mul_(scale)
+        grad_k = torch.bmm(grad_scores.transpose(1, 2), q).mul_(scale)
+        return grad_q, grad_k, grad_v, None, None
+
+
+def _softmax(q: Tensor, k: Tensor, excluded: Optional[Tensor]) -> Tensor:
+    heads, length, width = q.shape
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(width**-0.5)
+    if excluded is not None:
+        batch = excluded.shape[0]
+        scores.view(batch, heads // batch, length, -1).masked_fill_(
+            excluded[:, None, None, :], float("-inf")
+        )
+    return torch.softmax(scores, -1)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, excluded: Optional[Tensor], dropout: float
+) -> Tensor:
+    """softmax(QKᵀ/√d)V for each head, by ``F.scaled_dot_product_attention`` wherever that is fused.
+
+    Args:
+        q, k, v: (length, batch, heads · head_dim).
+        heads: number of heads.
+        excluded: bool (batch, length), True at keys that nothing attends to; or None.
+        dropout: probability that a weight is dropped.
+
+    Returns:
+        (length, batch, heads · head_dim).
+    """
+    length, batch, width = q.shape
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], batch * heads, width // heads).transpose(0, 1)
+
+    q, k, v = split(q), split(k), split(v)
+    if dropout > 0 and q.device.type == "cpu":
+        out = _DropoutAttention.apply(q, k, v, excluded, dropout)
+    else:
+        q, k, v = (t.unflatten(0, (batch, heads)) for t in (q, k, v))
+        mask = None if excluded is None else ~excluded[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, mask, dropout).flatten(0, 1)
+    return out.transpose(0, 1).reshape(length, batch, width)

@@ -1,0 +1,297 @@
+"""Training inside a ticket at the ticket's cost: gradients, states and inputs of its columns alone.
+
+Column j of W has the gradient dW[:, j] = dyᵀ x[:, j]. So a layer whose trained columns are S keeps
+x[:, S] for the backward pass, not x, and trains one small tensor, W[:, S]. The whole W stays in
+place, frozen and always current: the forward pass is one plain product, and after each step the
+columns are written back into it (:func:`write_back`).
+
+Contract
+    :func:`make_compact` replaces the ticket's linear layers of a model in place. State dicts do not
+    change: they hold ``weight`` and ``bias`` and no compact tensor, and loading one fills the
+    compact tensors from it. Gradients equal those of :mod:`~fairseq_dwt.masked`.
+
+Single entries (:class:`ElementLinear`) are not bought as cheaply: their gradient needs the whole
+input and the product dyᵀx, of which the entries are then picked. What they save are the states,
+fp32 copies, all-reduce and, but for one matrix at a time, the dense gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .element_mask import AnyTicket
+from .errors import DwtError
+from .masked import mark_trained
+from .matrices import Matrix, canonical_name, is_head, ticket_matrices
+from .ticket import Entries
+
+__all__ = ["ColumnLinear", "CompactLinear", "ElementLinear", "make_compact", "write_back"]
+
+
+class CompactLinear(nn.Module):
+    """A linear layer with W frozen and some of its entries trained in tensors of their own.
+
+    Args:
+        linear: the layer to replace; its ``weight`` and ``bias`` are taken over.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight = linear.weight.requires_grad_(False)
+        #: Names of the compact tensors, each with that of the tensor that it is a part of.
+        self.parts: Dict[str, str] = {}
+
+    def read(self) -> None:
+        """Fill the compact tensors from ``weight`` (and ``bias``)."""
+        with torch.no_grad():
+            for part, whole in self.parts.items():
+                getattr(self, part).copy_(self._gather(part, getattr(self, whole)))
+
+    def write_back(self) -> None:
+        """Write the compact tensors into ``weight`` (and ``bias``)."""
+        raise NotImplementedError
+
+    def _gather(self, part: str, whole: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for part in self.parts:
+            del destination[prefix + part]
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # The layer is loaded as if the file held its compact tensors too.
+        for part, whole in self.parts.items():
+            tensor = state_dict.get(prefix + whole)
+            if tensor is not None and tensor.shape == getattr(self, whole).shape:
+                device = getattr(self, part).device
+                state_dict[prefix + part] = self._gather(part, tensor.to(device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for part in self.parts:
+            state_dict.pop(prefix + part, None)
+
+    def extra_repr(self) -> str:
+        """As :class:`torch.nn.Linear`, and what is trained."""
+        sizes = ", ".join(f"{part}={tuple(getattr(self, part).shape)}" for part in self.parts)
+        return f"in_features={self.in_features}, out_features={self.out_features}, {sizes}"
+
+
+class ColumnLinear(CompactLinear):
+    """y = x Wᵀ + b where only the columns W[:, S], and b if asked, are trained.
+
+    Keeps for the backward pass x[..., S] of the input x.
+
+    Args:
+        linear: the layer to replace.
+        columns: S, int64 (k,), ascending, in [0, in_features), k ≥ 1.
+        train_bias: whether b is trained.
+
+    Attributes:
+        weight: W, (out_features, in_features), frozen; always current.
+        columns: W[:, S], (out_features, k), trained.
+        bias: b, (out_features,).
+    """
+
+    index: Tensor  # S
+
+    def __init__(self, linear: nn.Linear, columns: Tensor, train_bias: bool):
+        super().__init__(linear)
+        self.parts = {"columns": "weight"}
+        self.register_buffer("index", columns.to(self.weight.device), persistent=False)
+        self.columns = nn.Parameter(self._gather("columns", self.weight.detach()))
+        self.bias = linear.bias.requires_grad_(train_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) → (..., out_features)."""
+        return _ColumnLinear.apply(x, self.weight, self.bias, self.columns, self.index)
+
+    def write_back(self) -> None:
+        """W[:, S] ← the trained columns."""
+        with torch.no_grad():
+            self.weight.index_copy_(1, self.index, self.columns)
+
+    def _gather(self, part: str, whole: Tensor) -> Tensor:
+        return whole.index_select(1, self.index)
+
+
+class ElementLinear(CompactLinear):
+    """y = x Wᵀ + b where single entries of W and b are trained.
+
+    Keeps the whole input, and computes the dense gradient of W, one matrix at a time.
+
+    Args:
+        linear: the layer to replace.
+        weight_mask: bool (out_features, in_features), True at trained entries.
+        bias_mask: bool (out_features,).
+
+    Attributes:
+        weight_entries: trained entries of W, (number of them,), in row-major order; None if none.
+        bias_entries: trained entries of b, likewise.
+    """
+
+    def __init__(self, linear: nn.Linear, weight_mask: Tensor, bias_mask: Tensor):
+        super().__init__(linear)
+        self.bias = linear.bias.requires_grad_(False)
+        for whole, mask in (("weight", weight_mask), ("bias", bias_mask)):
+            part = f"{whole}_entries"
+            if not mask.any():
+                self.register_parameter(part, None)
+                self.register_buffer(f"{part}_index", None, persistent=False)
+                continue
+            # int32: four bytes an entry instead of eight; no matrix has 2³¹ entries
+            index = mask.reshape(-1).nonzero().squeeze(1).to(self.weight.device, torch.int32)
+            self.register_buffer(f"{part}_index", index, persistent=False)
+            self.parts[part] = whole
+            setattr(self, part, nn.Parameter(self._gather(part, getattr(self, whole).detach())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) → (..., out_features)."""
+        return _ElementLinear.apply(
+            x,
+            self.weight,
+            self.bias,
+            self.weight_entries,
+            self.bias_entries,
+            self.weight_entries_index,
+            self.bias_entries_index,
+        )
+
+    def write_back(self) -> None:
+        """Entries of W and b ← the trained ones."""
+        with torch.no_grad():
+            for part, whole in self.parts.items():
+                index = getattr(self, f"{part}_index").long()
+                getattr(self, whole).view(-1).index_copy_(0, index, getattr(self, part))
+
+    def _gather(self, part: str, whole: Tensor) -> Tensor:
+        return whole.reshape(-1).index_select(0, getattr(self, f"{part}_index"))
+
+
+class _ColumnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, index: Tensor
+    ) -> Tensor:
+        # index_select copies: a view would keep the whole input alive
+        ctx.save_for_backward(weight, x.index_select(-1, index).flatten(0, -2))
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        weight, selected = ctx.saved_tensors
+        needs_x, _, needs_bias, _, _ = ctx.needs_input_grad
+        rows = grad.reshape(-1, grad.shape[-1])
+        grad_x = _times(grad, rows, weight) if needs_x else None
+        grad_bias = rows.sum(0) if needs_bias else None
+        return grad_x, None, grad_bias, rows.t() @ selected.to(grad.dtype), None
+
+
+class _ElementLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        weight_entries: Optional[Tensor],
+        bias_entries: Optional[Tensor],
+        weight_index: Optional[Tensor],
+        bias_index: Optional[Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(None if weight_index is None else x, weight, weight_index, bias_index)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        x, weight, weight_index, bias_index = ctx.saved_tensors
+        rows = grad.reshape(-1, grad.shape[-1])
+        grad_x = _times(grad, rows, weight) if ctx.needs_input_grad[0] else None
+        grad_weight = grad_bias = None
+        if weight_index is not None:
+            dense = rows.t() @ x.flatten(0, -2).to(grad.dtype)
+            grad_weight = dense.view(-1).index_select(0, weight_index)
+        if bias_index is not None:
+            grad_bias = rows.sum(0).index_select(0, bias_index)
+        return grad_x, None, None, grad_weight, grad_bias, None, None
+
+
+def _times(grad: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    # under autocast the weight is fp32 and the gradient is not
+    return (rows @ weight.to(grad.dtype)).view(*grad.shape[:-1], weight.shape[1])
+
+
+def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
+    """Leave only the ticket and the classification heads of ``model`` trainable, compactly.
+
+    Layers with trained columns become :class:`ColumnLinear`, those with single trained entries
+    :class:`ElementLinear`; where only a bias trains, the layer stays and its weight is frozen.
+
+    Args:
+        model: a RoBERTa with its heads whose attention calls its projection modules
+            (:func:`~fairseq_dwt.encoder.use_sdpa`), before any wrapper.
+        ticket: fits the model (:meth:`Ticket.check_fits`).
+
+    Returns:
+        the number of the ticket's trained parameters, the head not counted.
+
+    Raises:
+        DwtError: a layer of the ticket is no plain linear layer.
+    """
+    modules = dict(model.named_modules())
+    layers = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_head(name))
+        canonical = canonical_name(name)
+        if canonical is not None:
+            layers[canonical] = name.rpartition(".")[0], parameter.shape
+    trained = 0
+    for matrix in ticket_matrices({name: shape for name, (_, shape) in layers.items()}):
+        name = layers[matrix.weight][0]
+        parent, _, last = name.rpartition(".")
+        layer = _compact_layer(name, modules[name], matrix, ticket.entries(matrix))
+        setattr(modules[parent], last, layer)
+        trained += sum(p.numel() for p in layer.parameters() if p.requires_grad)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            mark_trained(parameter)
+    return trained
+
+
+def _compact_layer(name: str, linear: nn.Module, matrix: Matrix, entries: Entries) -> nn.Module:
+    if type(linear) is not nn.Linear:
+        raise DwtError(
+            f"{name}: expected a plain linear layer, got {type(linear).__name__}; "
+            "train it with optimizer.mode=masked"
+        )
+    weight, bias = entries.weight, entries.bias
+    whole_bias = bias is not None and bool(bias.all())
+    if (weight is None or weight.shape[0] == 1) and (bias is None or whole_bias):
+        if weight is not None:
+            return ColumnLinear(linear, weight[0].nonzero().squeeze(1), whole_bias)
+        if bias is not None:
+            linear.bias.requires_grad_(True)
+        return linear
+    if weight is None:
+        weight = torch.zeros(matrix.shape, dtype=torch.bool)
+    if bias is None:
+        bias = torch.zeros(matrix.out_features, dtype=torch.bool)
+    return ElementLinear(linear, weight.expand(matrix.shape), bias)
+
+
+def compact_layers(model: nn.Module) -> List[CompactLinear]:
+    """The layers of ``model`` that :func:`make_compact` made."""
+    return [module for module in model.modules() if isinstance(module, CompactLinear)]
+
+
+def write_back(model: nn.Module) -> None:
+    """Bring every W of ``model`` up to date; to be called after each optimizer step."""
+    for layer in compact_layers(model):
+        layer.write_back()

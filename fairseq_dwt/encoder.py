@@ -1,0 +1,107 @@
+"""fairseq's encoder layers made lean: attention through its projection modules and SDPA.
+
+fairseq's attention hands the *weights* of q_proj, k_proj, v_proj and out_proj to one torch function
+and so goes around the modules. :func:`use_sdpa` has it call them, and attend with
+``F.scaled_dot_product_attention``. GELU is computed in the activations' own dtype, where fairseq
+keeps an fp32 copy of them. Results are equal within rounding; parameters, their names and the
+state dict stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from fairseq.modules import MultiheadAttention, gelu
+from torch import Tensor, nn
+
+from .attention import attend
+from .errors import DwtError
+
+__all__ = ["SdpaAttention", "train_below_frozen_embeddings", "use_sdpa"]
+
+
+class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
+    """fairseq's self-attention, computed through its projection modules."""
+
+    def forward(  # type: ignore[override]
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor] = None,
+        need_weights: bool = True,
+        attn_mask: Optional[Tensor] = None,
+        **other: Any,
+    ) -> Tuple[Tensor, None]:
+        """Attend from ``query`` to itself.
+
+        Args:
+            query: (length, batch, embed_dim); key and value must be the same tensor.
+            key_padding_mask: (batch, length), nonzero at padding.
+
+        Returns:
+            (length, batch, embed_dim), and None for the weights.
+
+        Raises:
+            DwtError: called otherwise than a RoBERTa encoder calls it.
+        """
+        plain = key is query and value is query and attn_mask is None
+        if not plain or need_weights or any(other.values()):
+            raise DwtError(
+                "attention: expected self-attention without weights or a mask of its own, as a "
+                "RoBERTa encoder calls it; for others set task.attention=fairseq"
+            )
+        dropout = self.dropout_module
+        active = self.training or dropout.apply_during_inference
+        attended = attend(
+            self.q_proj(query),
+            self.k_proj(query),
+            self.v_proj(query),
+            self.num_heads,
+            None if key_padding_mask is None else key_padding_mask.bool(),
+            dropout.p if active else 0.0,
+        )
+        return self.out_proj(attended), None
+
+
+def use_sdpa(model: nn.Module) -> None:
+    """Make the encoder layers of ``model`` lean; edited in place.
+
+    Args:
+        model: a fairseq RoBERTa.
+
+    Raises:
+        DwtError: an attention that is more than softmax(QKᵀ/√d)V (extra keys, xformers).
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, MultiheadAttention):
+            plain = module.self_attention and module.bias_k is None and not module.add_zero_attn
+            if not plain or getattr(module, "use_xformers", False):
+                raise DwtError(
+                    f"{name}: expected a plain self-attention, got one with extra keys or of "
+                    "xformers; set task.attention=fairseq"
+                )
+            # The class, not the object: parameters, hooks and how old checkpoints load all stay.
+            module.__class__ = SdpaAttention
+        elif getattr(module, "activation_fn", None) is gelu:
+            module.activation_fn = F.gelu
+
+
+def train_below_frozen_embeddings(model: nn.Module) -> None:
+    """Let ``checkpoint_activations`` train layers whose input needs no gradient.
+
+    fairseq's gradient checkpointing gives a layer's parameters no gradient, silently, where the
+    layer's input requires none, as above frozen embeddings. The first layer's input is made to.
+
+    Args:
+        model: a fairseq RoBERTa built with ``checkpoint_activations``; edited in place.
+    """
+
+    def require_grad(layer: nn.Module, args: Tuple[Any, ...]) -> Tuple[Any, ...]:
+        x, *rest = args
+        needs = torch.is_grad_enabled() and not x.requires_grad
+        return (x.detach().requires_grad_() if needs else x, *rest)
+
+    model.encoder.sentence_encoder.layers[0].register_forward_pre_hook(require_grad)  # type: ignore

@@ -1,0 +1,138 @@
+"""Optimizer states of the ticket's entries alone, the same on file whatever mode wrote them.
+
+In a checkpoint each moment of a parameter is one vector over its *trained* entries, in row-major
+order. Masked training keeps dense moments (zero outside the ticket), compact training compact ones,
+flattened fp16 training one vector for all; read from the file, each gets its own shape back. So a
+run may be resumed in another mode than it was begun in.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import DwtError
+
+__all__ = ["Layout", "from_file", "to_file"]
+
+#: Per parameter: what a torch optimizer keeps of it.
+State = Dict[str, Any]
+
+
+class Layout:
+    """How the trained entries lie in an optimizer's parameters.
+
+    Args:
+        parameters: the optimizer's, in its order.
+        masks: for each, its trained entries: bool, broadcastable over it; None for all.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], masks: Sequence[Optional[Tensor]]):
+        self.shapes = [p.shape for p in parameters]
+        self.masks = [None if m is None else m.expand(p.shape) for p, m in zip(parameters, masks)]
+        #: trained entries of each parameter
+        self.sizes = [
+            p.numel() if m is None else int(m.sum()) for p, m in zip(parameters, self.masks)
+        ]
+
+    def gather(self, index: int, tensor: Tensor) -> Tensor:
+        """The trained entries of a tensor of parameter ``index``'s shape: (size,)."""
+        mask = self.masks[index]
+        return tensor.reshape(-1) if mask is None else tensor[mask.to(tensor.device)]
+
+    def scatter(self, index: int, entries: Tensor, into: Tensor) -> Tensor:
+        """``into`` (parameter ``index``'s shape) with its trained entries set, in place."""
+        mask = self.masks[index]
+        if mask is None:
+            return into.copy_(entries.view(into.shape))
+        into[mask.to(into.device)] = entries.to(into.device, into.dtype)
+        return into
+
+
+def to_file(state: Dict[str, Any], layout: Layout) -> Dict[str, Any]:
+    """A torch optimizer's state dict, its moments reduced to the trained entries.
+
+    Args:
+        state: ``optimizer.state_dict()``; not changed.
+        layout: of the optimizer's parameters.
+
+    Returns:
+        the same with ``trained_entries``, the number of each parameter's trained entries.
+    """
+    reduced = {}
+    for index, values in state["state"].items():
+        shape = layout.shapes[index]
+        reduced[index] = {
+            key: layout.gather(index, value) if _is_moment(value, shape) else value
+            for key, value in values.items()
+        }
+    return {**state, "state": reduced, "trained_entries": list(layout.sizes)}
+
+
+def from_file(saved: Dict[str, Any], layout: Layout, like: Dict[str, Any]) -> Dict[str, Any]:
+    """The inverse of :func:`to_file`, for an optimizer of any layout of the same entries.
+
+    Args:
+        saved: what :func:`to_file` returned.
+        layout: of the parameters that the optimizer has now.
+        like: the optimizer's present state dict, whose parameter groups are kept in number.
+
+    Raises:
+        DwtError: the file's entries are not those that train, or its optimizer keeps states that
+            are not one number per entry and the layout has changed.
+    """
+    sizes: List[int] = saved.get("trained_entries", [])
+    if sum(sizes) != sum(layout.sizes):
+        raise DwtError(
+            f"checkpoint: expected optimizer states of {sum(layout.sizes):,} trained entries, got "
+            f"{sum(sizes):,}; this run trains another ticket: choose another hydra.run.dir"
+        )
+    states: List[State] = [saved["state"].get(i, {}) for i in range(len(sizes))]
+    if sizes != layout.sizes:
+        states = _regroup(states, sizes, layout.sizes)
+    restored = {}
+    for index, state in enumerate(states):
+        size, shape = layout.sizes[index], layout.shapes[index]
+        restored[index] = {
+            key: layout.scatter(index, value, torch.zeros(shape, dtype=value.dtype))
+            if _is_moment(value, (size,))
+            else value
+            for key, value in state.items()
+        }
+    groups = [
+        {**now, **{k: v for k, v in then.items() if k != "params"}}
+        for now, then in zip(like["param_groups"], saved["param_groups"])
+    ]
+    return {"state": {i: s for i, s in restored.items() if s}, "param_groups": groups}
+
+
+def _regroup(states: List[State], old: Sequence[int], new: Sequence[int]) -> List[State]:
+    if not any(states):
+        return [{} for _ in new]
+    # the flattened parameter begins at the first entry: one number (a step count) is taken from it
+    starts = dict(zip([0, *accumulate(old)], states))
+    regrouped: List[State] = [{} for _ in new]
+    for key in next(s for s in states if s):
+        values: List[Any] = [s.get(key) for s in states]
+        if all(_is_moment(v, (size,)) for v, size in zip(values, old)):
+            for state, entries in zip(regrouped, torch.cat(values).split(list(new))):
+                state[key] = entries
+        elif all(not torch.is_tensor(v) or v.dim() == 0 for v in values):
+            now = values[0]
+            for start, state in zip([0, *accumulate(new)], regrouped):
+                now = starts.get(start, {}).get(key, now)
+                state[key] = now.clone() if torch.is_tensor(now) else now
+        else:
+            raise DwtError(
+                f"checkpoint: the optimizer's state {key!r} is not one number per trained entry, "
+                "so it cannot be resumed in another mode; resume with the optimizer.mode and "
+                "common.fp16_no_flatten_grads that the run was begun with"
+            )
+    return regrouped
+
+
+def _is_moment(value: Any, shape: Sequence[int]) -> bool:
+    return torch.is_tensor(value) and value.dim() > 0 and tuple(value.shape) == tuple(shape)

@@ -1,0 +1,78 @@
+"""fairseq's moving average of the weights (EMA), from a pre-trained file and inside a ticket.
+
+fairseq averages every weight, d · average + (1 − d) · weight, which rounds the frozen ones too.
+Of a model marked by :func:`average_inside` the frozen entries are copied, not averaged. The trainer
+has no setting for either, so two of the names it calls are replaced, and act as before for others.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Dict, Optional
+
+import fairseq.trainer
+import torch
+from fairseq import checkpoint_utils
+from fairseq.models.ema import build_ema
+from fairseq.models.ema.ema import EMA
+from torch import Tensor, nn
+
+__all__ = ["TicketEMA", "average_inside", "start_average_at_weights"]
+
+
+class TicketEMA(EMA):  # type: ignore[misc]
+    """The moving average of a model that trains inside a ticket."""
+
+    def __init__(self, model: nn.Module, config: Any, device: Any = None):
+        masks: Dict[str, Optional[Tensor]] = model.averaged_inside  # type: ignore[assignment]
+        # fairseq's word for a tensor that is copied
+        super().__init__(model, config, device, skip_keys=set(model.state_dict()) - set(masks))
+        self._masks = {name: mask for name, mask in masks.items() if mask is not None}
+
+    def _step_internal(self, new_model: nn.Module, updates: Optional[int] = None) -> None:
+        super()._step_internal(new_model, updates)
+        now, average = new_model.state_dict(), self.model.state_dict()
+        with torch.no_grad():
+            for name, mask in self._masks.items():
+                for held in (average, self.fp32_params):
+                    if name in held:
+                        tensor = held[name]
+                        frozen = now[name].to(tensor.device, tensor.dtype)
+                        tensor.copy_(torch.where(mask.to(tensor.device), tensor, frozen))
+
+
+def average_inside(model: nn.Module, masks: Dict[str, Optional[Tensor]]) -> None:
+    """Have fairseq's trainer average only these entries of ``model``.
+
+    Args:
+        model: before any wrapper.
+        masks: ``{parameter name: trained entries}`` (:func:`~fairseq_dwt.masked.trained_masks`).
+    """
+    model.averaged_inside = masks  # type: ignore[assignment]
+    fairseq.trainer.build_ema = _build_ema
+
+
+def _build_ema(model: nn.Module, cfg: Any, device: Any) -> EMA:
+    marked = hasattr(model, "averaged_inside")
+    return TicketEMA(model, cfg, device) if marked else build_ema(model, cfg, device)
+
+
+def start_average_at_weights() -> None:
+    """Let a run with EMA start from a file without one.
+
+    fairseq means to begin the average at the file's weights, but has deleted them by then and stops
+    with ``KeyError: 'model'``.
+    """
+    if checkpoint_utils.load_checkpoint_to_cpu is not _load_checkpoint_to_cpu:
+        checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
+
+
+_stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
+
+
+@functools.wraps(_stock_load_checkpoint_to_cpu)
+def _load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
+    state = _stock_load_checkpoint_to_cpu(*args, **kwargs)
+    if state.get("extra_state") is not None:
+        state["extra_state"].setdefault("ema", state["model"])
+    return state

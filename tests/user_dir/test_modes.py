@@ -1,0 +1,180 @@
+"""optimizer.mode=compact against masked, by the real command, in every setting that fairseq has."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
+from fairseq_dwt.extraction import random_columns, random_elements
+from fairseq_dwt.matrices import canonical_name, is_head
+from fairseq_dwt.sources import load_ticket, origin_of
+from fairseq_dwt.verify import moved_outside
+
+
+@pytest.fixture(scope="module")
+def pretrained(small):
+    return Pretrained(small.init)
+
+
+@pytest.fixture
+def ticket(pretrained, tmp_path):
+    path = str(tmp_path / "given.json")
+    origin = origin_of("random", pretrained, seed=3)
+    random_columns(pretrained.matrices, 2, seed=3, origin=origin).save(path)
+    return path
+
+
+@pytest.fixture
+def mask(pretrained, tmp_path):
+    path = str(tmp_path / "mask.safetensors")
+    random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
+    return path
+
+
+SETTINGS = {
+    "plain": [],
+    "accumulated": ["optimization.update_freq=[2]", "dataset.batch_size=4"],
+    "clipped": ["optimization.clip_norm=0.1"],
+    "bf16": ["common.bf16=true"],
+    "fp16": ["common.fp16=true"],
+    "ema": ["ema.store_ema=true", "ema.ema_decay=0.9"],
+    "ema fp32": ["common.bf16=true", "ema.store_ema=true", "ema.ema_fp32=true"],
+    "checkpoint_activations": ["+model.checkpoint_activations=true"],
+    "dropout": ["model.dropout=0.1", "model.attention_dropout=0.1"],
+    "decay": ["optimizer.wrapped_optimizer.weight_decay=0.5"],
+    "element mask": ["optimizer.ticket=MASK"],
+}
+
+
+def compare(left: str, right: str, tolerance: float, part: str = "model") -> None:
+    a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt") for folder in (left, right))
+    if part != "model":
+        a, b = a["extra_state"], b["extra_state"]
+    assert list(a[part]) == list(b[part])
+    for name, tensor in a[part].items():
+        # a softmax does not see the bias of K: its gradient is rounding noise, which Adam scales
+        if (canonical_name(name) or is_head(name)) and not name.endswith("k_proj.bias"):
+            torch.testing.assert_close(b[part][name], tensor, atol=tolerance, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_compact_trains_what_masked_trains(setting, train, ticket, mask, pretrained, tmp_path):
+    overrides = [
+        f"optimizer.ticket={ticket}",
+        "optimizer.k=null",
+        *(o.replace("MASK", mask) for o in SETTINGS[setting]),
+    ]
+    folders = [
+        train("ticket_rte", f"optimizer.mode={mode}", *overrides, folder=tmp_path / mode)
+        for mode in ("masked", "compact")
+    ]
+    half = setting in ("bf16", "fp16", "ema fp32")
+    compare(*folders, tolerance=0.02 if half else 1e-5)
+    extension = "safetensors" if setting == "element mask" else "json"
+    for folder in folders:
+        used = load_ticket(f"{folder}/ticket.{extension}")
+        checkpoint = f"{folder}/checkpoint_last.pt"
+        assert moved_outside(pretrained, checkpoint, used) == []
+        if "ema" in setting:
+            state = load_checkpoint(checkpoint)
+            average = state["extra_state"]["ema"]
+            assert any(not torch.equal(average[n], t) for n, t in state["model"].items())
+            state["model"] = average
+            torch.save(state, tmp_path / "average.pt")
+            assert moved_outside(pretrained, str(tmp_path / "average.pt"), used) == []
+    if "ema" in setting:
+        compare(*folders, tolerance=0.02 if half else 1e-5, part="ema")
+    sizes = [sum_of_states(folder) for folder in folders]
+    assert sizes[0] == sizes[1]
+
+
+def sum_of_states(folder: str) -> int:
+    state = load_checkpoint(f"{folder}/checkpoint_last.pt")["last_optimizer_state"]
+    assert sum(state["trained_entries"]) == sum(
+        s["exp_avg"].numel() for s in state["state"].values()
+    )
+    return sum(state["trained_entries"])
+
+
+@pytest.mark.parametrize("first, then", [("masked", "compact"), ("compact", "masked")])
+@pytest.mark.parametrize("kind", ["columns", "element mask"])
+def test_a_run_resumes_in_the_other_mode(first, then, kind, train, ticket, mask, tmp_path):
+    source = ticket if kind == "columns" else mask
+    overrides = [f"optimizer.ticket={source}", "optimizer.k=null"]
+    overrides += ["checkpoint.save_interval_updates=2"]
+    whole = train("ticket_rte", f"optimizer.mode={first}", *overrides, folder=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    shutil.copy(f"{whole}/checkpoint_1_2.pt", tmp_path / "killed" / "checkpoint_last.pt")
+    other = train("ticket_rte", f"optimizer.mode={then}", *overrides, folder=tmp_path / "killed")
+    compare(whole, other, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("mode", ["masked", "compact"])
+def test_resuming_is_exact(precision, mode, train, ticket, tmp_path):
+    overrides = [
+        f"optimizer.ticket={ticket}",
+        f"optimizer.mode={mode}",
+        "checkpoint.save_interval_updates=2",
+        "model.dropout=0.1",
+    ]
+    if precision != "fp32":
+        # steps smaller than the rounding of a weight: only fp32 copies can sum them up
+        overrides += [f"common.{precision}=true", "optimization.lr=[1e-4]"]
+    whole = train("ticket_rte", *overrides, folder=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    shutil.copy(f"{whole}/checkpoint_1_2.pt", tmp_path / "killed" / "checkpoint_last.pt")
+    resumed = train("ticket_rte", *overrides, folder=tmp_path / "killed")
+    a, b = (load_checkpoint(f"{f}/checkpoint_last.pt") for f in (whole, resumed))
+    for name, tensor in a["model"].items():
+        if canonical_name(name) or is_head(name):
+            assert torch.equal(b["model"][name], tensor), name
+    if precision != "fp32":
+        copies = (state["last_optimizer_state"]["fp32_copies"] for state in (a, b))
+        assert torch.equal(*copies)
+
+
+def test_the_attention_of_fairseq_gives_the_same_run(train, ticket, tmp_path):
+    """Dropout and padding included; stage 1, full fine-tuning and masked stage 2."""
+    dropout = ["model.dropout=0.1", "model.attention_dropout=0.1"]
+    for name, more in (
+        ("full_rte", []),
+        ("dwt_rte", []),
+        ("ticket_rte", [f"optimizer.ticket={ticket}", "optimizer.mode=masked"]),
+    ):
+        folders = [
+            train(
+                name,
+                *dropout,
+                *more,
+                f"task.attention={attention}",
+                "optimization.lr=[1e-3]",
+                folder=tmp_path / f"{name}_{attention}",
+            )
+            for attention in ("sdpa", "fairseq")
+        ]
+        compare(*folders, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dwt_rte", "full_rte", "ticket_rte"])
+def test_gradient_checkpointing_changes_no_gradient(name, train, ticket, tmp_path):
+    overrides = [f"optimizer.ticket={ticket}"] if name == "ticket_rte" else []
+    folders = [
+        train(name, *overrides, f"+model.checkpoint_activations={on}", folder=tmp_path / on)
+        for on in ("false", "true")
+    ]
+    compare(*folders, tolerance=1e-5)
+
+
+def test_refuses_compact_training_around_its_layers(train, ticket):
+    with pytest.raises(DwtError, match="task.attention: fairseq's attention goes around"):
+        train("ticket_rte", f"optimizer.ticket={ticket}", "task.attention=fairseq")
+
+
+def test_refuses_a_ticket_without_the_task_that_cuts_down_to_it(train, ticket):
+    with pytest.raises(DwtError, match="expected a model that was cut down to its ticket"):
+        train("ticket_rte", f"optimizer.ticket={ticket}", "task._name=ticket_extract")
