@@ -1,4 +1,5 @@
 # make demo, make test: everything from python3, make and a C++ compiler. make check: lint and types.
+# make bench: speed and memory beside full fine-tuning, LoRA and SHiRA, on all cores.
 #
 #   PYTHON=python3.10 make test     another interpreter (3.8 to 3.12)
 #   TORCH=torch==2.4.1 make demo    another torch
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # Small matrices: threads only get into each other's way, most of all beside other work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check clean
+.PHONY: demo test bench check clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -21,6 +22,10 @@ demo: $(INSTALLED)
 # Unit tests first; then, where DWT_REAL_DIR names the real inputs, the tests on them.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# RoBERTa-large: needs 20 GB of memory and nothing else running. BENCH="--layers 4" for a first look.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .
@@ -38,6 +43,10 @@ $(INSTALLED): setup.py fairseq_dwt/version.py
 	$(BIN)/python -m pip install --quiet "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[test]"
+	touch $@
+
+$(VENV)/.bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e ".[bench]" --no-build-isolation
 	touch $@
 
 $(VENV)/.checked: $(INSTALLED)

@@ -49,6 +49,10 @@ setup(
         "tokenizers",
         "tqdm",
     ],
-    extras_require={"test": ["pytest", "hypothesis"], "dev": ["mypy", "ruff", "pre-commit"]},
+    extras_require={
+        "test": ["pytest", "hypothesis"],
+        "dev": ["mypy", "ruff", "pre-commit"],
+        "bench": ["peft", "transformers"],
+    },
     entry_points={"console_scripts": ["fairseq-dwt = fairseq_dwt.cli:main"]},
 )

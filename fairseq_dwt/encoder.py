@@ -3,8 +3,8 @@
 fairseq's attention hands the *weights* of q_proj, k_proj, v_proj and out_proj to one torch function
 and so goes around the modules. :func:`use_sdpa` has it call them, and attend with
 ``F.scaled_dot_product_attention``. GELU is computed in the activations' own dtype, where fairseq
-keeps an fp32 copy of them. Results are equal within rounding; parameters, their names and the
-state dict stay as they are.
+keeps an fp32 copy of them, and dropout keeps a byte per number. Results are equal within rounding;
+parameters, their names and the state dict stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from fairseq.modules import MultiheadAttention, gelu
+from fairseq.modules import FairseqDropout, MultiheadAttention, gelu
+from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
 from .attention import attend
@@ -66,6 +67,15 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
         return self.out_proj(attended), None
 
 
+class _Dropout(FairseqDropout):  # type: ignore[misc]
+    """The same numbers are dropped; a byte each is kept of them, where torch keeps a float."""
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if self.p > 0 and (self.training or self.apply_during_inference):
+            return torch.native_dropout(x, self.p, True)[0]
+        return x
+
+
 def use_sdpa(model: nn.Module) -> None:
     """Make the encoder layers of ``model`` lean; edited in place.
 
@@ -85,8 +95,11 @@ def use_sdpa(model: nn.Module) -> None:
                 )
             # The class, not the object: parameters, hooks and how old checkpoints load all stay.
             module.__class__ = SdpaAttention
-        elif getattr(module, "activation_fn", None) is gelu:
-            module.activation_fn = F.gelu
+        elif isinstance(module, TransformerEncoderLayerBase):
+            module.dropout_module.__class__ = _Dropout
+            module.activation_dropout_module.__class__ = _Dropout
+            if module.activation_fn is gelu:
+                module.activation_fn = F.gelu
 
 
 def train_below_frozen_embeddings(model: nn.Module) -> None:

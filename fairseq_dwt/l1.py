@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .errors import DwtError
 from .matrices import canonical_name, is_layer
 
 __all__ = ["InitDistance", "first_difference"]
+
+
+#: Entries that a CPU treats at a time: a megabyte in fp32 stays in the cache between operations.
+_CHUNK = 2**18
 
 
 class _L1Distance(torch.autograd.Function):
@@ -19,13 +24,24 @@ class _L1Distance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parameter: Tensor, init: Tensor) -> Tensor:
         ctx.save_for_backward(parameter, init)
-        return (parameter.detach() - init).abs_().sum(dtype=torch.float32)
+        parts = zip(_chunks(parameter.detach()), _chunks(init))
+        return torch.stack([(p - p0).abs_().sum(dtype=torch.float32) for p, p0 in parts]).sum()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
         parameter, init = ctx.saved_tensors
-        # sign(0) = 0: a weight that has not moved is not pushed
-        return (parameter.detach() - init).sign_().mul_(grad), None
+        sign = torch.empty_like(init)
+        for p, p0, out in zip(_chunks(parameter.detach()), _chunks(init), _chunks(sign)):
+            # sign(0) = 0: a weight that has not moved is not pushed
+            torch.sub(p, p0, out=out).sign_().mul_(grad)
+        return sign, None
+
+
+def _chunks(tensor: Tensor) -> Sequence[Tensor]:
+    """Views of a tensor, one after the other; on a GPU the whole of it."""
+    flat = tensor.reshape(-1)
+    return flat.split(_CHUNK) if tensor.device.type == "cpu" else [flat]
 
 
 class InitDistance:
@@ -43,7 +59,8 @@ class InitDistance:
     def __init__(self, init: Mapping[str, Tensor], where: str):
         self._init = init
         self._where = where
-        self._pairs: Optional[List[Tuple[nn.Parameter, Tensor]]] = None
+        #: the covered parameters, each with its θ0; found at the first call
+        self.pairs: Optional[List[Tuple[nn.Parameter, Tensor]]] = None
 
     def __call__(self, model: nn.Module) -> Tensor:
         """‖θ − θ0‖₁: fp32 scalar with gradient sign(θ − θ0).
@@ -51,11 +68,11 @@ class InitDistance:
         Raises:
             DwtError: θ0 lacks a parameter of the model, or has it in another shape.
         """
-        if self._pairs is None:
-            self._pairs = [(p, self._at_init(n, p)) for n, p in _layer_parameters(model)]
-        if not self._pairs:
+        if self.pairs is None:
+            self.pairs = [(p, self._at_init(n, p)) for n, p in _layer_parameters(model)]
+        if not self.pairs:
             return torch.zeros(())
-        return torch.stack([_L1Distance.apply(p, p0) for p, p0 in self._pairs]).sum()
+        return torch.stack([_L1Distance.apply(p, p0) for p, p0 in self.pairs]).sum()
 
     def _at_init(self, name: str, parameter: nn.Parameter) -> Tensor:
         init = self._init.get(name)
@@ -67,7 +84,8 @@ class InitDistance:
             )
         # In the parameter's dtype: an fp32 θ0 against an fp16 model would be rounding noise, and
         # the sign of noise trains.
-        return init.to(device=parameter.device, dtype=parameter.dtype, copy=True)
+        init = init.to(device=parameter.device, dtype=parameter.dtype, copy=True)
+        return init.contiguous()
 
 
 def _layer_parameters(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:

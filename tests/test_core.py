@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 CORE = [
+    "attention",
     "checkpoint",
+    "compact",
     "element_mask",
     "extraction",
     "files",
@@ -19,6 +21,7 @@ CORE = [
     "report.scores",
     "report.structure",
     "sources",
+    "states",
     "ticket",
     "verify",
 ]

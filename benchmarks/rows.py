@@ -1,0 +1,313 @@
+"""What is compared: each row is a model of RoBERTa's shape with random weights, and its step.
+
+Every row is what its users run: fairseq rows use fairseq's model, criterion arithmetic (sum of
+losses, gradients divided by the sample size, gradient norm) and fairseq's ``adam`` unless the row
+says otherwise; peft rows use a transformers RoBERTa with SDPA attention, AdamW and clipping as the
+transformers Trainer has them. Dropout is 0.1 everywhere, in training mode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HEAD = "sentence_classification_head"
+VOCABULARY = 50265
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the encoder and of a batch; RoBERTa-large's by default."""
+
+    layers: int = 24
+    width: int = 1024
+    inner: int = 4096
+    heads: int = 16
+    batch: int = 16
+    length: int = 64
+
+
+@dataclass
+class Row:
+    """A model and how it is trained.
+
+    Attributes:
+        model: in training mode.
+        loss: its loss on a batch of (tokens, labels).
+        update: from gradients to new weights.
+        zero_grad: forgets the gradients.
+        optimizer: the torch optimizer.
+        constants: tensors that live as long as the model does, as θ0.
+    """
+
+    model: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+    update: Callable[[], None]
+    zero_grad: Callable[[], None]
+    optimizer: torch.optim.Optimizer
+    constants: List[Tensor] = field(default_factory=list)
+
+    def step(self, tokens: Tensor, labels: Tensor) -> None:
+        """One training step."""
+        self.zero_grad()
+        self.loss(tokens, labels).backward()
+        self.update()
+
+
+# -- fairseq ----------------------------------------------------------------------------------------
+
+
+def fairseq_roberta(shape: Shape) -> nn.Module:
+    """fairseq's RoBERTa with a head of two classes; weights random."""
+    from fairseq.models.roberta import RobertaModel
+
+    class Dictionary(SimpleNamespace):
+        def __len__(self) -> int:
+            return VOCABULARY
+
+        def pad(self) -> int:
+            return 1
+
+    args = argparse.Namespace(
+        arch="roberta",
+        encoder_layers=shape.layers,
+        encoder_embed_dim=shape.width,
+        encoder_ffn_embed_dim=shape.inner,
+        encoder_attention_heads=shape.heads,
+        max_positions=512,
+        dropout=0.1,
+        attention_dropout=0.1,
+        pooler_dropout=0.1,
+    )
+    model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=Dictionary()))
+    model.register_classification_head(HEAD, num_classes=2)
+    return model.train()
+
+
+def _fairseq_row(model: nn.Module, optimizer: Any = None, extra: Any = None) -> Row:
+    from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if optimizer is None:
+        cfg = FairseqAdamConfig(
+            adam_betas="(0.9, 0.98)", adam_eps=1e-6, weight_decay=0.1, lr=[1e-5]
+        )
+        cfg.use_old_adam = True  # type: ignore[attr-defined]
+        optimizer = FairseqAdam(cfg, parameters)
+    samples = 1
+
+    def loss(tokens: Tensor, labels: Tensor) -> Tensor:
+        nonlocal samples
+        samples = len(labels)
+        logits, _ = model(tokens, features_only=True, classification_head_name=HEAD)
+        total = F.nll_loss(F.log_softmax(logits.float(), -1), labels, reduction="sum")
+        return total if extra is None else total + samples * 1e-3 * extra(model)
+
+    def update() -> None:
+        optimizer.multiply_grads(1.0 / samples)
+        optimizer.clip_grad_norm(0.0)
+        optimizer.step()
+
+    return Row(model, loss, update, optimizer.zero_grad, optimizer.optimizer)
+
+
+def _fused_adam(model: nn.Module) -> Any:
+    """torch's fused AdamW behind fairseq's interface."""
+    from fairseq.optim import FairseqOptimizer
+
+    optimizer = FairseqOptimizer(None)
+    optimizer._optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=1e-5,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        weight_decay=0.1,
+        fused=True,
+    )
+    return optimizer
+
+
+def full_as_shipped(shape: Shape) -> Row:
+    """fairseq as it comes: its attention, its Adam."""
+    return _fairseq_row(fairseq_roberta(shape))
+
+
+def full(shape: Shape) -> Row:
+    """Full fine-tuning with our attention and torch's fused AdamW."""
+    from fairseq_dwt.encoder import use_sdpa
+
+    model = fairseq_roberta(shape)
+    use_sdpa(model)
+    return _fairseq_row(model, _fused_adam(model))
+
+
+def stage_1(shape: Shape) -> Row:
+    """Stage 1, the L1 distance from θ0: embeddings frozen; attention and Adam as ``full``."""
+    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.l1 import InitDistance
+    from fairseq_dwt.matrices import canonical_name, is_head, is_layer
+
+    model = fairseq_roberta(shape)
+    use_sdpa(model)
+    init = {}
+    for name, parameter in model.named_parameters():
+        canonical = canonical_name(name)
+        layer = canonical is not None and is_layer(canonical)
+        parameter.requires_grad_(layer or is_head(name))
+        if canonical is not None and layer:
+            init[canonical] = parameter.detach()
+    distance = InitDistance(init, "θ0")
+    row = _fairseq_row(model, _fused_adam(model), extra=distance)
+    with torch.no_grad():
+        distance(model)
+    row.constants = [init for _, init in distance.pairs]
+    return row
+
+
+def _ticket(model: nn.Module, k: Optional[int]) -> Any:
+    from fairseq_dwt.extraction import bitfit, random_columns
+    from fairseq_dwt.matrices import canonical_name, ticket_matrices
+    from fairseq_dwt.ticket import Origin
+
+    shapes = {canonical_name(n): p.shape for n, p in model.named_parameters()}
+    matrices = ticket_matrices({n: s for n, s in shapes.items() if n})
+    return (
+        bitfit(matrices, Origin("bitfit"))
+        if k is None
+        else random_columns(matrices, k, 1, Origin("random"))
+    )
+
+
+def _compact(shape: Shape, k: Optional[int]) -> Row:
+    from fairseq_dwt.compact import make_compact, write_back
+    from fairseq_dwt.encoder import use_sdpa
+
+    model = fairseq_roberta(shape)
+    use_sdpa(model)
+    make_compact(model, _ticket(model, k))
+    row = _fairseq_row(model)
+    inner = row.update
+
+    def update() -> None:
+        inner()
+        write_back(model)
+
+    row.update = update
+    return row
+
+
+def _masked(shape: Shape, k: int) -> Row:
+    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.masked import freeze_outside, frozen_entries_kept
+
+    model = fairseq_roberta(shape)
+    use_sdpa(model)
+    freeze_outside(model, _ticket(model, k))
+    row = _fairseq_row(model)
+    inner = row.update
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def update() -> None:
+        with frozen_entries_kept(parameters, [p.param_group for p in parameters]):
+            inner()
+
+    row.update = update
+    return row
+
+
+# -- Hugging Face peft ------------------------------------------------------------------------------
+
+SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+
+
+def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
+    # fairseq brings a torchaudio that may not fit this torch; transformers imports it if it can
+    sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
+    import peft
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    base = RobertaForSequenceClassification(
+        RobertaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=shape.width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=shape.inner,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            num_labels=2,
+            attn_implementation="sdpa",
+        )
+    )
+    model = peft.get_peft_model(base, config(peft)).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+    def loss(tokens: Tensor, labels: Tensor) -> Tensor:
+        return model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=labels).loss
+
+    def update() -> None:
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return Row(model, loss, update, optimizer.zero_grad, optimizer)
+
+
+def lora(shape: Shape, targets: List[str]) -> Row:
+    """LoRA of rank 8."""
+
+    def config(peft: Any) -> Any:
+        return peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=targets)
+
+    return _peft(shape, config)
+
+
+def shira(shape: Shape) -> Row:
+    """SHiRA with as many random entries a matrix as LoRA of rank 8 has parameters."""
+
+    def config(peft: Any) -> Any:
+        return peft.ShiraConfig(task_type="SEQ_CLS", r=8, target_modules=SIX, random_seed=1)
+
+    return _peft(shape, config)
+
+
+#: The rows, by the name that the tables show.
+ROWS: Dict[str, Callable[[Shape], Row]] = {
+    "full, fairseq as shipped": full_as_shipped,
+    "full, our attention, fused Adam": full,
+    "stage 1 (L1), our attention, fused Adam": stage_1,
+    "ticket k=1, compact": lambda shape: _compact(shape, 1),
+    "ticket k=3, compact": lambda shape: _compact(shape, 3),
+    "ticket k=1, masked": lambda shape: _masked(shape, 1),
+    "ticket k=3, masked": lambda shape: _masked(shape, 3),
+    "BitFit, compact": lambda shape: _compact(shape, None),
+    "LoRA r=8, q and v (peft)": lambda shape: lora(shape, ["query", "value"]),
+    "LoRA r=8, all six (peft)": lambda shape: lora(shape, SIX),
+    "SHiRA, all six (peft)": shira,
+}
+
+
+def is_head(name: str) -> bool:
+    """Whether a parameter is of the classification head, which all rows train."""
+    return "classification_heads." in name or "classifier." in name
+
+
+def batch(shape: Shape) -> Tuple[Tensor, Tensor]:
+    """Random tokens (batch, length) without padding, and labels (batch,)."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(4, VOCABULARY, (shape.batch, shape.length), generator=generator)
+    tokens[:, 0] = 0
+    return tokens, torch.randint(0, 2, (shape.batch,), generator=generator)
+
+
+def trained(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:
+    """The trained parameters, the head aside."""
+    return ((n, p) for n, p in model.named_parameters() if p.requires_grad and not is_head(n))

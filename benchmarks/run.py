@@ -1,0 +1,166 @@
+"""Step time and memory of ticket training beside full fine-tuning, BitFit, LoRA and SHiRA.
+
+    python benchmarks/run.py                      RoBERTa-large, batch 16 × 64 and 16 × 128
+    python benchmarks/run.py --layers 4 --lengths 64 --rounds 3
+
+First each row alone: what it keeps, and the peak of its process. Then the steps: rows take turns,
+one step each, as many rows at a time as fit into memory, the ticket with k = 1 always among them. A
+row's time is in units of the ticket's step of the same round: the median, least and greatest over
+the rounds. Prints tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any, Dict, List
+
+import torch
+from rows import ROWS, Shape
+from tqdm import tqdm
+
+#: What steps are measured in units of, and what memory is a share of.
+UNIT, BASE = "ticket k=1, compact", "full, fairseq as shipped"
+Memory = Dict[str, Dict[str, float]]
+
+
+class Worker:
+    """A row in a process of its own."""
+
+    def __init__(self, name: str, shape: Shape, threads: int):
+        here = os.path.dirname(os.path.abspath(__file__))
+        command = [sys.executable, os.path.join(here, "worker.py"), name]
+        self._process = subprocess.Popen(
+            [*command, json.dumps(asdict(shape)), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        self._name = name
+        self._ready = False
+
+    def ask(self, command: str) -> Any:
+        """Send a command and wait for its answer."""
+        assert self._process.stdin is not None
+        if not self._ready:
+            self._ready = self._answer() == "ready"
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self._name}: the process ended.\n{self._process.stderr.read()[-3000:]}")
+        return json.loads(line)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def measure_memory(names: List[str], shape: Shape, threads: int) -> Memory:
+    """Each row alone, after one step (``states``, ``activations``, ``peak`` … in MiB)."""
+    measured = {}
+    for name in tqdm(names, desc=f"memory, 16 × {shape.length}", unit="row"):
+        with Worker(name, shape, threads) as worker:
+            worker.ask("step")
+            measured[name] = worker.ask("memory")
+    return measured
+
+
+def groups(names: List[str], memory: Memory, limit: float) -> List[List[str]]:
+    """The rows in groups that fit into ``limit`` MiB, the unit first in each."""
+    result: List[List[str]] = []
+    used = limit
+    for name in names:
+        if name == UNIT:
+            continue
+        if used + memory[name]["peak"] > limit:
+            result.append([UNIT])
+            used = memory[UNIT]["peak"]
+        result[-1].append(name)
+        used += memory[name]["peak"]
+    return result
+
+
+def measure_steps(
+    names: List[str], shape: Shape, threads: int, rounds: int
+) -> Dict[str, List[float]]:
+    """Rows that take turns: ``{row: its steps in units of the first row's, one a round}``."""
+    ratios: Dict[str, List[float]] = {name: [] for name in names}
+    workers = {name: Worker(name, shape, threads) for name in names}
+    try:
+        # the first round warms up
+        for turn in tqdm(range(rounds + 1), desc=f"{len(names)} rows take turns", unit="round"):
+            seconds = {name: worker.ask("step") for name, worker in workers.items()}
+            for name in names if turn else []:
+                ratios[name].append(seconds[name] / seconds[names[0]])
+    finally:
+        for worker in workers.values():
+            worker.__exit__()
+    return ratios
+
+
+def table(names: List[str], memory: Memory, ratios: Dict[str, List[float]]) -> str:
+    """A Markdown table; steps in units of the ticket's, memory beside its share of the base's."""
+    lines = [
+        "| | step, in steps of the ticket k=1 | saved activations, MiB | gradients + states, head "
+        "aside, MiB | peak of the process, MiB | trained, head aside | its file, MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    base = memory[BASE] if BASE in memory else memory[names[0]]
+    for name in names:
+        kept, steps = memory[name], ratios[name]
+
+        def share(key: str, kept: Any = kept) -> str:
+            return f"{kept[key]:,.1f} ({kept[key] / base[key]:.2%})"
+
+        lines.append(
+            f"| {name} | {statistics.median(steps):.2f} ({min(steps):.2f}–{max(steps):.2f}) "
+            f"| {share('activations')} | {share('states')} | {share('peak')} "
+            f"| {kept['trained']:,} | {kept['saved']:,.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="some of the rows, by name")
+    arguments = parser.parse_args()
+    names = [n for n in ROWS if n in arguments.rows or n == UNIT]
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+    print(
+        f"Python {platform.python_version()}, torch {torch.__version__}, fp32, "
+        f"{arguments.threads} threads, {arguments.rounds} rounds"
+    )
+    for length in arguments.lengths:
+        shape = Shape(layers=arguments.layers, batch=arguments.batch, length=length)
+        memory = measure_memory(names, shape, arguments.threads)
+        ratios = {UNIT: [1.0]}
+        for group in groups(names, memory, 0.93 * available):
+            taken = measure_steps(group, shape, arguments.threads, arguments.rounds)
+            ratios.update((name, taken[name]) for name in group[1:])
+        title = f"Batch {arguments.batch} × {length}, {arguments.layers} layers"
+        print(f"\n{title}:\n\n{table(names, memory, ratios)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The benchmark's rows at a small size: they run, and compact training keeps what it should."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+SMALL = dict(layers=2, width=64, inner=256, heads=4, batch=4, length=16)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """What each of fairseq's rows keeps."""
+    sys.path.insert(0, FOLDER)
+    try:
+        import rows
+        import worker
+    finally:
+        sys.path.remove(FOLDER)
+    shape = rows.Shape(**SMALL)
+    tokens, labels = rows.batch(shape)
+    kept = {}
+    for name, build in rows.ROWS.items():
+        if "peft" not in name:
+            row = build(shape)
+            row.step(tokens, labels)
+            kept[name] = worker.memory(row, tokens, labels)
+    return kept
+
+
+def test_compact_training_keeps_60_percent_of_the_activations(measured):
+    full = measured["full, our attention, fused Adam"]["activations"]
+    assert measured["ticket k=1, compact"]["activations"] < 0.6 * full
+    # the mask's own gradients are dense, but frozen layer norms keep less
+    assert measured["ticket k=1, masked"]["activations"] > 0.8 * full
+
+
+def test_states_and_files_are_of_the_columns_alone(measured):
+    columns = 2 * (4 * 64 + 256 + 64)  # k = 1: the rows of six matrices in two layers
+    assert measured["ticket k=1, compact"]["trained"] == columns
+    mebi = 2**20
+    # gradient, two moments
+    assert measured["ticket k=1, compact"]["states"] == pytest.approx(3 * 4 * columns / mebi)
+    assert measured["ticket k=1, masked"]["states"] > 30 * measured["ticket k=1, compact"]["states"]
+    assert measured["full, fairseq as shipped"]["trained"] > 50265 * 64
+
+
+def test_stage_1_keeps_no_dense_temporary(measured):
+    """θ0 aside: the same activations as full fine-tuning, less the frozen embeddings'."""
+    full = measured["full, our attention, fused Adam"]["activations"]
+    assert measured["stage 1 (L1), our attention, fused Adam"]["activations"] <= full
