@@ -61,7 +61,7 @@ class Row:
         self.update()
 
 
-# -- fairseq ----------------------------------------------------------------------------------------
+# -- fairseq ---------------------------------------------------------------------------------------
 
 
 def fairseq_roberta(shape: Shape) -> nn.Module:
@@ -222,7 +222,7 @@ def _masked(shape: Shape, k: int) -> Row:
     return row
 
 
-# -- Hugging Face peft ------------------------------------------------------------------------------
+# -- Hugging Face peft -----------------------------------------------------------------------------
 
 SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 

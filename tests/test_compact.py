@@ -19,7 +19,7 @@ from fairseq_dwt.compact import (
 from fairseq_dwt.element_mask import ElementMask
 from fairseq_dwt.extraction import bitfit, random_columns, random_elements
 from fairseq_dwt.masked import freeze_outside, frozen_entries_kept, mark_trained
-from fairseq_dwt.matrices import canonical_name, ticket_matrices
+from fairseq_dwt.matrices import canonical_name, is_head, ticket_matrices
 from fairseq_dwt.ticket import Columns, Origin, Ticket
 from tests.conftest import WORDS, roberta
 
@@ -188,7 +188,9 @@ def test_the_state_dict_is_plain_and_loads_both_ways(kind, model, matrices):
     compact.load_state_dict(changed, strict=True)
     write_back(compact)  # would put back old columns, had they not been loaded
     for name, tensor in compact.state_dict().items():
-        assert torch.equal(tensor, changed[name]), name
+        # fairseq 0.12.2's second copy of the weights is made anew at every load
+        if canonical_name(name) or is_head(name):
+            assert torch.equal(tensor, changed[name]), name
     copy.deepcopy(model).load_state_dict(saved, strict=True)
     missing = {name: tensor for name, tensor in saved.items() if "fc1.weight" not in name}
     with pytest.raises(RuntimeError, match="fc1.weight"):
