@@ -193,7 +193,7 @@ def test_the_state_dict_is_plain_and_loads_both_ways(kind, model, matrices):
             assert torch.equal(tensor, changed[name]), name
     copy.deepcopy(model).load_state_dict(saved, strict=True)
     missing = {name: tensor for name, tensor in saved.items() if "fc1.weight" not in name}
-    with pytest.raises(RuntimeError, match="fc1.weight"):
+    with pytest.raises((RuntimeError, KeyError), match="fc1.weight"):  # 0.12.2 raises the latter
         compact.load_state_dict(missing, strict=True)
 
 
