@@ -266,10 +266,12 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
 
 
 def _compact_layer(name: str, linear: nn.Module, matrix: Matrix, entries: Entries) -> nn.Module:
-    if type(linear) is not nn.Linear:
+    # fairseq's quantization noise is a hook
+    hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
+    if type(linear) is not nn.Linear or hooked:
         raise DwtError(
-            f"{name}: expected a plain linear layer, got {type(linear).__name__}; "
-            "train it with optimizer.mode=masked"
+            f"{name}: expected a plain linear layer, got {type(linear).__name__}"
+            f"{' with hooks' if hooked else ''}; train it with optimizer.mode=masked"
         )
     weight, bias = entries.weight, entries.bias
     whole_bias = bias is not None and bool(bias.all())

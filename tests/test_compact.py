@@ -253,6 +253,15 @@ def test_refuses_a_layer_that_is_not_plain(model, matrices):
         make_compact(odd, tickets(matrices)["one column"])
 
 
+def test_refuses_a_layer_with_quantization_noise(model, matrices):
+    from fairseq.modules.quant_noise import quant_noise
+
+    odd = copy.deepcopy(model)
+    quant_noise(odd.encoder.sentence_encoder.layers[0].fc2, p=0.1, block_size=2)
+    with pytest.raises(DwtError, match=r"layers.0.fc2: .* got Linear with hooks"):
+        make_compact(odd, tickets(matrices)["one column"])
+
+
 def test_an_element_layer_equals_the_dense_gradient():
     linear = nn.Linear(6, 4).double()
     dense = copy.deepcopy(linear)

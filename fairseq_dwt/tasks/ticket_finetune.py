@@ -131,6 +131,12 @@ def _check_settings(root: DictConfig) -> None:
             "distributed_training.ddp_backend: fully_sharded mixes the ticket's weights with the "
             "others; use legacy_ddp, c10d or pytorch_ddp"
         )
+    for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
+        if root.common[name]:
+            raise DwtError(
+                f"common.{name}: the fp32 copies that it avoids are of the ticket alone here, and "
+                "exact resuming needs them; leave it off"
+            )
     if root.distributed_training.zero_sharding != "none":
         raise DwtError(
             "distributed_training.zero_sharding: a ticket's optimizer states are too small to "

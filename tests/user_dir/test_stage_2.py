@@ -266,6 +266,8 @@ def test_refuses_another_ticket_in_a_folder_that_would_resume(train, ticket):
         ("task.data=gone", "task.data: expected a folder that preprocess.py wrote"),
         ("task.metrics=bleu", "task.metrics: expected some of"),
         ("distributed_training.ddp_backend=fully_sharded", "ddp_backend: fully_sharded"),
+        ("distributed_training.zero_sharding=os", "zero_sharding: a ticket's optimizer states"),
+        ("common.memory_efficient_fp16=true", "memory_efficient_fp16: the fp32 copies"),
     ],
 )
 def test_refuses_in_one_sentence(override, message, train, ticket):
