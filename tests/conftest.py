@@ -63,8 +63,8 @@ def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed
     )
 
 
-def roberta(words: List[str], seed: int = 0) -> Any:
-    """A random RoBERTa without dropout, its biases not zero, as a pre-trained model's are not."""
+def roberta(words: List[str], seed: int = 0, dropout: float = 0.0) -> Any:
+    """A random RoBERTa whose biases are not zero, as a pre-trained model's are not."""
     from fairseq.data import Dictionary
     from fairseq.models.roberta import RobertaModel
 
@@ -72,7 +72,7 @@ def roberta(words: List[str], seed: int = 0) -> Any:
     for word in [*words, "<mask>"]:
         dictionary.add_symbol(word)
     torch.manual_seed(seed)
-    args = argparse.Namespace(arch="roberta", dropout=0.0, attention_dropout=0.0, **SIZES)
+    args = argparse.Namespace(arch="roberta", dropout=dropout, attention_dropout=dropout, **SIZES)
     model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
