@@ -2,11 +2,12 @@
 
     python benchmarks/run.py                      RoBERTa-large, batch 16 × 64 and 16 × 128
     python benchmarks/run.py --layers 4 --lengths 64 --rounds 3
+    python benchmarks/run.py --pairs              steps alone, each row beside the ticket only
 
 First each row alone: what it keeps, and the peak of its process. Then the steps: rows take turns,
-one step each, as many rows at a time as fit into memory, the ticket with k = 1 always among them. A
-row's time is in units of the ticket's step of the same round: the median, least and greatest over
-the rounds. Prints tables in Markdown.
+a step to warm up after the wait and a step that counts, as many rows at a time as fit into memory,
+the ticket with k = 1 always among them. A row's time is in units of the ticket's step of the same
+round: the median, least and greatest over the rounds. Prints tables in Markdown.
 """
 
 from __future__ import annotations
@@ -103,15 +104,22 @@ def measure_steps(
     ratios: Dict[str, List[float]] = {name: [] for name in names}
     workers = {name: Worker(name, shape, threads) for name in names}
     try:
-        # the first round warms up
-        for turn in tqdm(range(rounds + 1), desc=f"{len(names)} rows take turns", unit="round"):
-            seconds = {name: worker.ask("step") for name, worker in workers.items()}
-            for name in names if turn else []:
+        for _ in tqdm(range(rounds), desc=" / ".join(names), unit="round"):
+            seconds = {}
+            for name, worker in workers.items():
+                worker.ask("step")
+                seconds[name] = worker.ask("step")
+            for name in names:
                 ratios[name].append(seconds[name] / seconds[names[0]])
     finally:
         for worker in workers.values():
             worker.__exit__()
     return ratios
+
+
+def span(ratios: List[float]) -> str:
+    """Median, least and greatest."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def table(names: List[str], memory: Memory, ratios: Dict[str, List[float]]) -> str:
@@ -121,15 +129,18 @@ def table(names: List[str], memory: Memory, ratios: Dict[str, List[float]]) -> s
         "aside, MiB | peak of the process, MiB | trained, head aside | its file, MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
+    if not memory:
+        lines = ["| | step, in steps of the ticket k=1 |", "|---|---:|"]
+        return "\n".join([*lines, *(f"| {name} | {span(ratios[name])} |" for name in names)])
     base = memory[BASE] if BASE in memory else memory[names[0]]
     for name in names:
-        kept, steps = memory[name], ratios[name]
+        kept = memory[name]
 
         def share(key: str, kept: Any = kept) -> str:
             return f"{kept[key]:,.1f} ({kept[key] / base[key]:.2%})"
 
         lines.append(
-            f"| {name} | {statistics.median(steps):.2f} ({min(steps):.2f}–{max(steps):.2f}) "
+            f"| {name} | {span(ratios[name])} "
             f"| {share('activations')} | {share('states')} | {share('peak')} "
             f"| {kept['trained']:,} | {kept['saved']:,.2f} |"
         )
@@ -142,6 +153,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", action="store_true", help="no memory; two rows at a time")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="some of the rows, by name")
     arguments = parser.parse_args()
@@ -153,9 +165,14 @@ def main() -> None:
     )
     for length in arguments.lengths:
         shape = Shape(layers=arguments.layers, batch=arguments.batch, length=length)
-        memory = measure_memory(names, shape, arguments.threads)
+        memory: Memory = {}
+        if arguments.pairs:
+            together = [[UNIT, name] for name in names if name != UNIT]
+        else:
+            memory = measure_memory(names, shape, arguments.threads)
+            together = groups(names, memory, 0.8 * available)
         ratios = {UNIT: [1.0]}
-        for group in groups(names, memory, 0.93 * available):
+        for group in together:
             taken = measure_steps(group, shape, arguments.threads, arguments.rounds)
             ratios.update((name, taken[name]) for name in group[1:])
         title = f"Batch {arguments.batch} × {length}, {arguments.layers} layers"
