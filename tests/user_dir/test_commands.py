@@ -99,7 +99,6 @@ RUNS = {
     "stage 1": STAGE_1,
     "compact": STAGE_2,
     "masked": [*STAGE_2, "optimizer.mode=masked"],
-    "compact, torch's data parallel": [*STAGE_2, "distributed_training.ddp_backend=c10d"],
 }
 
 
