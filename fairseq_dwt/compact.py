@@ -17,6 +17,7 @@ fp32 copies, all-reduce and, but for one matrix at a time, the dense gradient.
 
 from __future__ import annotations
 
+import abc
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -26,14 +27,14 @@ from torch.autograd.function import once_differentiable
 
 from .element_mask import AnyTicket
 from .errors import DwtError
-from .masked import mark_trained
-from .matrices import Matrix, canonical_name, is_head, ticket_matrices
+from .masked import mark_trained, model_shapes
+from .matrices import Matrix, is_head, ticket_layers
 from .ticket import Entries
 
 __all__ = ["ColumnLinear", "CompactLinear", "ElementLinear", "make_compact", "write_back"]
 
 
-class CompactLinear(nn.Module):
+class CompactLinear(nn.Module, abc.ABC):
     """A linear layer with W frozen and some of its entries trained in tensors of their own.
 
     Args:
@@ -47,18 +48,13 @@ class CompactLinear(nn.Module):
         #: Names of the compact tensors, each with that of the tensor that it is a part of.
         self.parts: Dict[str, str] = {}
 
-    def read(self) -> None:
-        """Fill the compact tensors from ``weight`` (and ``bias``)."""
-        with torch.no_grad():
-            for part, whole in self.parts.items():
-                getattr(self, part).copy_(self._gather(part, getattr(self, whole)))
-
+    @abc.abstractmethod
     def write_back(self) -> None:
         """Write the compact tensors into ``weight`` (and ``bias``)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _gather(self, part: str, whole: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the compact tensor ``part`` holds where its whole tensor is ``whole``."""
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -224,7 +220,6 @@ class _ElementLinear(torch.autograd.Function):
 
 
 def _times(grad: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    # under autocast the weight is fp32 and the gradient is not
     return (rows @ weight.to(grad.dtype)).view(*grad.shape[:-1], weight.shape[1])
 
 
@@ -246,15 +241,10 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
         DwtError: a layer of the ticket is no plain linear layer.
     """
     modules = dict(model.named_modules())
-    layers = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_head(name))
-        canonical = canonical_name(name)
-        if canonical is not None:
-            layers[canonical] = name.rpartition(".")[0], parameter.shape
     trained = 0
-    for matrix in ticket_matrices({name: shape for name, (_, shape) in layers.items()}):
-        name = layers[matrix.weight][0]
+    for name, matrix in ticket_layers(model_shapes(model)).items():
         parent, _, last = name.rpartition(".")
         layer = _compact_layer(name, modules[name], matrix, ticket.entries(matrix))
         setattr(modules[parent], last, layer)

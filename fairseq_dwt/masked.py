@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from .element_mask import AnyTicket
-from .matrices import canonical_name, is_head, ticket_matrices
+from .matrices import is_head, ticket_layers
 
 __all__ = [
     "TrainedEntries",
     "freeze_outside",
     "frozen_entries_kept",
     "mark_trained",
+    "model_shapes",
     "trained_masks",
 ]
 
@@ -56,16 +57,19 @@ def trained_masks(model: nn.Module, ticket: AnyTicket) -> Dict[str, Optional[Ten
 
     A mask broadcasts over its parameter; None stands for all of it (the classification heads).
     """
-    parameters = dict(model.named_parameters())
-    named = {canonical_name(name): name for name in parameters}
-    masks: Dict[str, Optional[Tensor]] = {name: None for name in parameters if is_head(name)}
-    matrices = ticket_matrices({c: parameters[n].shape for c, n in named.items() if c is not None})
-    for matrix in matrices:
+    shapes = model_shapes(model)
+    masks: Dict[str, Optional[Tensor]] = {name: None for name in shapes if is_head(name)}
+    for layer, matrix in ticket_layers(shapes).items():
         entries = ticket.entries(matrix)
-        for name, mask in ((matrix.weight, entries.weight), (matrix.bias, entries.bias)):
+        for name, mask in (("weight", entries.weight), ("bias", entries.bias)):
             if mask is not None:
-                masks[named[name]] = mask
+                masks[f"{layer}.{name}"] = mask
     return masks
+
+
+def model_shapes(model: nn.Module) -> Dict[str, torch.Size]:
+    """The parameters of ``model`` as ``{name: shape}``."""
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:

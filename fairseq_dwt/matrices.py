@@ -11,7 +11,15 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-__all__ = ["KINDS", "Matrix", "canonical_name", "is_head", "is_layer", "ticket_matrices"]
+__all__ = [
+    "KINDS",
+    "Matrix",
+    "canonical_name",
+    "is_head",
+    "is_layer",
+    "ticket_layers",
+    "ticket_matrices",
+]
 
 #: The paper's names of the six matrices of a layer, in the order of its Table 1.
 KINDS = ("Q", "K", "V", "O", "FC1", "FC2")
@@ -108,6 +116,20 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
             kind = KIND_OF_MODULE[match.group(3)]
             found.append(Matrix(int(match.group(2)), kind, match.group(1), shape[0], shape[1]))
     return sorted(found, key=lambda m: (m.layer, KINDS.index(m.kind)))
+
+
+def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> Dict[str, Matrix]:
+    """The linear layers of a model that are ticket matrices, in the same order.
+
+    Args:
+        shapes: ``{parameter name in the model, wrappers' prefixes included: shape}``.
+
+    Returns:
+        ``{module name in the model: matrix}``.
+    """
+    named = {canonical_name(name): name for name in shapes}
+    matrices = ticket_matrices({c: shapes[n] for c, n in named.items() if c is not None})
+    return {named[m.weight][: -len(".weight")]: m for m in matrices}
 
 
 def count_by_kind(matrices: Iterable[Matrix], values: Mapping[str, int]) -> Dict[str, int]:

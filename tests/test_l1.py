@@ -40,6 +40,17 @@ def test_value_and_gradient(dtype):
     assert parameter.grad.tolist() == [[0, -3], [3, 0]]
 
 
+def test_a_parameter_larger_than_a_chunk():
+    generator = torch.Generator().manual_seed(0)
+    init = torch.randn(3, 100_003, generator=generator)
+    now = init + torch.randn(init.shape, generator=generator).sign() * 0.25
+    model = Model({NAME: now})
+    distance = InitDistance({NAME: init}, "f")(model)
+    assert distance.item() == pytest.approx((now - init).abs().sum(dtype=torch.float64).item())
+    distance.backward()
+    assert torch.equal(next(model.parameters()).grad, (now - init).sign())
+
+
 def test_the_norm_of_an_fp16_model_does_not_overflow():
     model = Model({NAME: torch.full((400, 400), 1.0).half()})
     assert InitDistance({NAME: torch.zeros(400, 400).half()}, "f")(model).item() == 160_000

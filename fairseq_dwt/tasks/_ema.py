@@ -63,8 +63,7 @@ def start_average_at_weights() -> None:
     fairseq means to begin the average at the file's weights, but has deleted them by then and stops
     with ``KeyError: 'model'``.
     """
-    if checkpoint_utils.load_checkpoint_to_cpu is not _load_checkpoint_to_cpu:
-        checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
+    checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
 
 
 _stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu

@@ -73,8 +73,9 @@ class TicketFinetuneTask(FromPretrainedTask):
                 holds a run inside another ticket.
         """
         model = super().build_model(cfg)
+        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
         if not self._has_ticket:
-            self._log("full fine-tuning", self.pretrained.num_parameters, model)
+            self._log("full fine-tuning", self.pretrained.num_parameters, head)
             return model
         ticket = self._open_ticket(self.root.optimizer)
         self._record(ticket)
@@ -82,8 +83,7 @@ class TicketFinetuneTask(FromPretrainedTask):
             average_inside(model, trained_masks(model, ticket))
         cut_down = make_compact if self._is_compact else freeze_outside
         trained = cut_down(model, ticket)
-        self._log(f"ticket {ticket.origin.method}", trained, model)
-        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
+        self._log(f"ticket {ticket.origin.method}", trained, head)
         with open_dict(self.root.optimizer):
             self.root.optimizer.trained_entries = trained + head
         return model
@@ -93,9 +93,8 @@ class TicketFinetuneTask(FromPretrainedTask):
         super().optimizer_step(optimizer, model, update_num)
         write_back(model)
 
-    def _log(self, what: str, trained: int, model: torch.nn.Module) -> None:
+    def _log(self, what: str, trained: int, head: int) -> None:
         total = self.pretrained.num_parameters
-        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
         logger.info(
             f"{what}: {trained:,} of {total:,} pre-trained parameters train "
             f"(sparsity {trained / total:.4%}), and the head's {head:,}"

@@ -8,32 +8,10 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
-from fairseq_dwt.extraction import random_columns, random_elements
+from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.matrices import canonical_name, is_head
-from fairseq_dwt.sources import load_ticket, origin_of
+from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.verify import moved_outside
-
-
-@pytest.fixture(scope="module")
-def pretrained(small):
-    return Pretrained(small.init)
-
-
-@pytest.fixture
-def ticket(pretrained, tmp_path):
-    path = str(tmp_path / "given.json")
-    origin = origin_of("random", pretrained, seed=3)
-    random_columns(pretrained.matrices, 2, seed=3, origin=origin).save(path)
-    return path
-
-
-@pytest.fixture
-def mask(pretrained, tmp_path):
-    path = str(tmp_path / "mask.safetensors")
-    random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
-    return path
-
 
 SETTINGS = {
     "plain": [],

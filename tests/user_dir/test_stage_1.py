@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.element_mask import ElementMask
+from fairseq_dwt.matrices import canonical_name, is_head
 from fairseq_dwt.ticket import Ticket
 from tests.conftest import weights, write_roberta
 
@@ -155,3 +157,19 @@ def test_scores_of_glue_are_in_the_validation(train, caplog):
     train("full_rte", "common.log_format=json", "task.metrics='mcc,f1'")
     valid = next(json.loads(r.message) for r in caplog.records if r.name == "valid")
     assert {"valid_mcc", "valid_f1", "valid_accuracy"} <= set(valid)
+
+
+def test_a_run_resumed_in_mid_epoch_ends_where_an_uninterrupted_one_does(train, tmp_path):
+    overrides = ["checkpoint.save_interval_updates=2", "model.dropout=0.1", "task.sigma=1e-3"]
+    whole = train("dwt_rte", *overrides, folder=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    shutil.copy(f"{whole}/checkpoint_1_2.pt", tmp_path / "killed" / "checkpoint_last.pt")
+    resumed = train("dwt_rte", *overrides, folder=tmp_path / "killed")
+    a, b = (load_checkpoint(f"{f}/checkpoint_last.pt") for f in (whole, resumed))
+    assert a["optimizer_history"][-1]["num_updates"] == 6
+    for key, tensor in a["model"].items():
+        # fairseq 0.12.2's second copy of the weights is made at every load, not trained
+        if canonical_name(key) or is_head(key):
+            assert torch.equal(b["model"][key], tensor), key
+    with open(f"{whole}/ticket.json") as left, open(f"{resumed}/ticket.json") as right:
+        assert left.read() == right.read()

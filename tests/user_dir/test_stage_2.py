@@ -10,26 +10,10 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.extraction import random_columns, random_elements
-from fairseq_dwt.matrices import canonical_name, is_head
 from fairseq_dwt.sources import load_ticket, origin_of
 from fairseq_dwt.ticket import Columns, Ticket
 from fairseq_dwt.verify import moved_outside
 from tests.conftest import weights, write_roberta
-
-
-@pytest.fixture(scope="module")
-def pretrained(small):
-    return Pretrained(small.init)
-
-
-@pytest.fixture
-def ticket(pretrained, tmp_path):
-    """Two random columns of each matrix, saved."""
-    path = str(tmp_path / "given.json")
-    origin = origin_of("random", pretrained, seed=3)
-    random_columns(pretrained.matrices, 2, seed=3, origin=origin).save(path)
-    return path
-
 
 TICKETS = {
     "one column": ["optimizer.ticket=GIVEN", "optimizer.k=1"],
@@ -142,29 +126,6 @@ def test_saved_states_are_of_ticket_and_head_alone(mode, train, ticket):
     sizes = [s["exp_avg"].numel() for s in state["last_optimizer_state"]["state"].values()]
     head = sum(t.numel() for n, t in state["model"].items() if "classification_heads" in n)
     assert sum(sizes) == used.num_parameters + head
-
-
-@pytest.mark.parametrize("name", ["ticket_rte", "dwt_rte"])
-def test_a_run_resumed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
-    name, train, ticket, tmp_path
-):
-    overrides = ["checkpoint.save_interval_updates=2", "model.dropout=0.1"]
-    if name == "ticket_rte":
-        overrides += [f"optimizer.ticket={ticket}"]
-    else:
-        overrides += ["task.sigma=1e-3"]
-    whole = train(name, *overrides, folder=tmp_path / "whole")
-    (tmp_path / "killed").mkdir()
-    shutil.copy(f"{whole}/checkpoint_1_2.pt", tmp_path / "killed" / "checkpoint_last.pt")
-    resumed = train(name, *overrides, folder=tmp_path / "killed")
-    a, b = (load_checkpoint(f"{f}/checkpoint_last.pt") for f in (whole, resumed))
-    assert a["optimizer_history"][-1]["num_updates"] == 6
-    for key, tensor in a["model"].items():
-        # fairseq 0.12.2's second copy of the weights is made at every load, not trained
-        if canonical_name(key) or is_head(key):
-            assert torch.equal(b["model"][key], tensor), key
-    with open(f"{whole}/ticket.json") as left, open(f"{resumed}/ticket.json") as right:
-        assert left.read() == right.read()
 
 
 @pytest.mark.parametrize("scheduler", ["polynomial_decay", "fixed"])
