@@ -12,7 +12,7 @@ import argparse
 import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -171,21 +171,22 @@ def stage_1(shape: Shape) -> Row:
     return row
 
 
-def _ticket(model: nn.Module, k: Optional[int]) -> Any:
-    from fairseq_dwt.extraction import bitfit, random_columns
+def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
+    """k columns of each matrix, as a float a share of its entries, or None for the biases."""
+    from fairseq_dwt.extraction import bitfit, random_columns, random_elements
     from fairseq_dwt.matrices import canonical_name, ticket_matrices
     from fairseq_dwt.ticket import Origin
 
     shapes = {canonical_name(n): p.shape for n, p in model.named_parameters()}
     matrices = ticket_matrices({n: s for n, s in shapes.items() if n})
-    return (
-        bitfit(matrices, Origin("bitfit"))
-        if k is None
-        else random_columns(matrices, k, 1, Origin("random"))
-    )
+    if k is None:
+        return bitfit(matrices, Origin("bitfit"))
+    if isinstance(k, float):
+        return random_elements(matrices, 100 * k, 1, Origin("random"))
+    return random_columns(matrices, k, 1, Origin("random"))
 
 
-def _compact(shape: Shape, k: Optional[int]) -> Row:
+def _compact(shape: Shape, k: Union[int, float, None]) -> Row:
     from fairseq_dwt.compact import make_compact, write_back
     from fairseq_dwt.encoder import use_sdpa
 
@@ -289,6 +290,7 @@ ROWS: Dict[str, Callable[[Shape], Row]] = {
     "ticket k=1, masked": lambda shape: _masked(shape, 1),
     "ticket k=3, masked": lambda shape: _masked(shape, 3),
     "BitFit, compact": lambda shape: _compact(shape, None),
+    "Random-5 % of the entries, compact": lambda shape: _compact(shape, 0.05),
     "LoRA r=8, q and v (peft)": lambda shape: lora(shape, ["query", "value"]),
     "LoRA r=8, all six (peft)": lambda shape: lora(shape, SIX),
     "SHiRA, all six (peft)": shira,

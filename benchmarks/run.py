@@ -75,7 +75,7 @@ class Worker:
 def measure_memory(names: List[str], shape: Shape, threads: int) -> Memory:
     """Each row alone, after one step (``states``, ``activations``, ``peak`` … in MiB)."""
     measured = {}
-    for name in tqdm(names, desc=f"memory, 16 × {shape.length}", unit="row"):
+    for name in tqdm(names, desc=f"memory, {shape.batch} × {shape.length}", unit="row"):
         with Worker(name, shape, threads) as worker:
             worker.ask("step")
             measured[name] = worker.ask("memory")
