@@ -24,10 +24,12 @@ setup(
     # hydra_plugins itself must be listed, or an editable install hides it from Hydra
     packages=[
         "fairseq_dwt",
+        "fairseq_dwt.cli",
         "fairseq_dwt.criterions",
         "fairseq_dwt.glue",
         "fairseq_dwt.optim",
         "fairseq_dwt.report",
+        "fairseq_dwt.serving",
         "fairseq_dwt.tasks",
         "hydra_plugins",
         "hydra_plugins.fairseq_dwt_search_path",
@@ -50,7 +52,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis"],
+        "test": ["pytest", "hypothesis", "transformers"],
         "dev": ["mypy", "ruff", "pre-commit"],
         "bench": ["peft", "transformers"],
     },

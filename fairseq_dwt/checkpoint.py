@@ -10,20 +10,24 @@ import argparse
 import hashlib
 import os
 import pickle
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
 
 from .errors import DwtError
+from .files import replacing
 from .matrices import canonical_name, is_head, ticket_matrices
 
 __all__ = [
     "Pretrained",
     "allow_fairseq_classes",
+    "Tuned",
+    "fingerprint",
+    "lm_head_tensors",
     "load_checkpoint",
     "model_tensors",
-    "tuned_tensors",
+    "save_roberta",
 ]
 
 #: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
@@ -124,24 +128,111 @@ def model_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return tensors
 
 
-def tuned_tensors(path: str) -> Dict[str, Tensor]:
-    """The tensors of a fine-tuned checkpoint, in the dtype that they were trained in.
+def lm_head_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """A RoBERTa's language-model head under the names of a plain state dict."""
+    return {
+        "encoder." + name[name.index("lm_head.") :]: tensor
+        for name, tensor in state.items()
+        if "lm_head." in name
+    }
+
+
+class Tuned:
+    """A fine-tuned checkpoint, its tensors in the dtype that they were trained in.
 
     fairseq saves models trained in fp16 or bf16 as fp32; only in their own dtype can they be
     compared with θ0, which was rounded to it when the training began. Casting back is exact.
 
+    Attributes:
+        path: of the file.
+        tensors: as :func:`model_tensors`, in ``dtype``.
+        lm_head: as :func:`lm_head_tensors`, in ``dtype``.
+        dtype: in which the model was trained.
+        saved_dtype: of the tensors in the file.
+        settings: of the task, by fairseq's names.
+        labels: label strings by class index, where the run recorded them; else None.
+        num_updates: updates made; None where unknown.
+
     Raises:
         DwtError: the file cannot be read.
     """
-    state = load_checkpoint(path)
-    common = (state.get("cfg") or {}).get("common") or {}
-    dtype = None
-    if common.get("bf16"):
-        dtype = torch.bfloat16
-    elif common.get("fp16"):
-        dtype = torch.float16
-    tensors = model_tensors(state["model"])
-    return {n: t.to(dtype) if dtype and t.is_floating_point() else t for n, t in tensors.items()}
+
+    def __init__(self, path: str):
+        state = load_checkpoint(path)
+        self.path = path
+        tensors = model_tensors(state["model"])
+        floating = [t.dtype for t in tensors.values() if t.is_floating_point()]
+        self.saved_dtype = floating[0] if floating else torch.float32
+        common = _section(state, "common")
+        self.dtype = self.saved_dtype
+        if common.get("bf16"):
+            self.dtype = torch.bfloat16
+        elif common.get("fp16"):
+            self.dtype = torch.float16
+        self.tensors = {name: self._cast(tensor) for name, tensor in tensors.items()}
+        lm_head = lm_head_tensors(state["model"])
+        self.lm_head = {name: self._cast(tensor) for name, tensor in lm_head.items()}
+        self.settings = _section(state, "task")
+        labels = (state.get("task_state") or {}).get("labels")
+        self.labels: Optional[List[str]] = None if labels is None else list(labels)
+        history = state.get("optimizer_history") or [{}]
+        self.num_updates: Optional[int] = history[-1].get("num_updates")
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+
+def _section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of a checkpoint's settings; before Hydra all of them lay in one ``args``."""
+    args = state.get("args")
+    if args is not None:
+        return args if isinstance(args, Mapping) else vars(args)
+    section = (state.get("cfg") or {}).get(name) or {}
+    return vars(section) if isinstance(section, argparse.Namespace) else section
+
+
+def save_roberta(
+    path: str,
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    labels: Optional[Sequence[str]] = None,
+) -> None:
+    """Write a checkpoint that stock fairseq loads, whole or not at all.
+
+    Args:
+        path: of the file.
+        tensors: the model's state dict, by its names in a plain RoBERTa.
+        settings: of model and task, by fairseq's names; ``arch`` is roberta.
+        labels: label strings by class index, for those who predict with it.
+    """
+    history = {
+        "criterion_name": "",
+        "optimizer_name": "",
+        "lr_scheduler_state": {},
+        "num_updates": 0,
+    }
+    state = {
+        # before Hydra, fairseq saved all settings like this; every fairseq reads it
+        "args": argparse.Namespace(**{"arch": "roberta", "data": "", **settings}),
+        "model": dict(tensors),
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+        "last_optimizer_state": None,
+    }
+    if labels is not None:
+        state["task_state"] = {"labels": list(labels)}
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and values (as fp32) of ``{canonical name: tensor}``; streamed."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 class Pretrained:
@@ -150,6 +241,7 @@ class Pretrained:
     Attributes:
         path: absolute path of the file.
         tensors: ``{canonical name: tensor}``, dtypes as saved, on the CPU, mapped where possible.
+        lm_head: as :func:`lm_head_tensors`.
         settings: the model's settings by fairseq's names (see :data:`SIZES`, :data:`FUNCTION`).
         num_parameters: all pre-trained parameters, tied ones once, no classification head.
 
@@ -173,21 +265,17 @@ class Pretrained:
                 "…sentence_encoder.layers.0.fc1.weight), found none; name a fairseq RoBERTa"
             )
         self.settings = self._read_settings(state)
+        self.lm_head = lm_head_tensors(state["model"])
         self.num_parameters = sum(t.numel() for t in self.tensors.values()) + sum(
             tensor.numel()
-            for name, tensor in state["model"].items()
+            for name, tensor in self.lm_head.items()
             # lm_head.weight is the token embedding, tied
-            if "lm_head." in name and not name.endswith("lm_head.weight")
+            if not name.endswith("lm_head.weight")
         )
         self._fingerprint: Optional[str] = None
 
     def _read_settings(self, state: Mapping[str, Any]) -> Dict[str, Any]:
-        saved: Mapping[str, Any] = {}
-        if state.get("args") is not None:
-            saved = vars(state["args"]) if not isinstance(state["args"], dict) else state["args"]
-        elif isinstance(state.get("cfg"), Mapping):
-            model = state["cfg"].get("model") or {}
-            saved = vars(model) if isinstance(model, argparse.Namespace) else model
+        saved = _section(state, "model")
         settings = {name: saved[name] for name in SIZES + FUNCTION if saved.get(name) is not None}
         for name, size in self._sizes_of_tensors().items():
             if settings.setdefault(name, size) != size:
@@ -228,10 +316,5 @@ class Pretrained:
         are the same model.
         """
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for name in sorted(self.tensors):
-                tensor = self.tensors[name]
-                digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.detach().float().contiguous().numpy().tobytes())
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = fingerprint(self.tensors)
         return self._fingerprint

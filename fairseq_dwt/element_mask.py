@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from .errors import DwtError
-from .files import replacing
+from .files import read_safetensors, replacing
 from .matrices import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 from .ticket import Entries, Ticket
 
-__all__ = ["AnyTicket", "ElementMask"]
+__all__ = ["AnyTicket", "ElementMask", "pack", "unpack"]
 
 FORMAT = "fairseq_dwt.element_mask"
 VERSION = 1
@@ -74,7 +74,7 @@ class ElementMask:
         digest = hashlib.sha256()
         for name in sorted(self.masks):
             digest.update(f"{name} {tuple(self.masks[name].shape)}\n".encode())
-            digest.update(_pack(self.masks[name]).tobytes())
+            digest.update(pack(self.masks[name]).numpy().data)
         return digest.hexdigest()
 
     def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
@@ -85,7 +85,7 @@ class ElementMask:
 
     def save(self, path: str) -> None:
         """Write the mask, bit-packed, whole or not at all."""
-        from safetensors.numpy import save_file
+        from safetensors.torch import save_file
 
         shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
         metadata = {
@@ -94,7 +94,7 @@ class ElementMask:
             "origin": json.dumps({k: v for k, v in asdict(self.origin).items() if v is not None}),
             "shapes": json.dumps(shapes),
         }
-        packed = {name: _pack(mask) for name, mask in self.masks.items()}
+        packed = {name: pack(mask) for name, mask in self.masks.items()}
         with replacing(path) as temporary:
             save_file(packed, temporary, metadata=metadata)
 
@@ -105,42 +105,34 @@ class ElementMask:
         Raises:
             DwtError: no such file, not a mask, a newer format, or inconsistent content.
         """
-        from safetensors import SafetensorError, safe_open
-
+        metadata, tensors = read_safetensors(path, FORMAT, VERSION)
         masks: Dict[str, torch.Tensor] = {}
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise DwtError(f'{path}: expected "format" {FORMAT}, got another kind of file')
-                if metadata.get("version") != str(VERSION):
-                    raise DwtError(
-                        f"{path}: expected mask version {VERSION}, got "
-                        f"{metadata.get('version')!r}; update fairseq_dwt to read it"
-                    )
-                origin = json.loads(metadata["origin"])
-                shapes = json.loads(metadata["shapes"])
-                check_origin(path, origin)
-                for name in file.keys():
-                    masks[name] = _unpack(file.get_tensor(name), tuple(shapes[name]))
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            origin = json.loads(metadata["origin"])
+            shapes = json.loads(metadata["shapes"])
+            check_origin(path, origin)
+            for name, packed in tensors.items():
+                masks[name] = unpack(packed, tuple(shapes[name]))
+            return cls(masks, Origin(**origin))
+        except DwtError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
-        except ValueError as error:
-            raise DwtError(
-                str(error) if isinstance(error, DwtError) else f"{path}: {error}"
-            ) from None
-        return cls(masks, Origin(**origin))
 
 
-def _pack(mask: torch.Tensor) -> np.ndarray:
-    return np.packbits(mask.contiguous().numpy().reshape(-1))
+def pack(mask: torch.Tensor) -> torch.Tensor:
+    """A bool mask as uint8 (⌈entries / 8⌉,), eight entries a byte in row-major order."""
+    return torch.from_numpy(np.packbits(mask.contiguous().numpy().reshape(-1)))
 
 
-def _unpack(packed: np.ndarray, shape: Tuple[int, int]) -> torch.Tensor:
+def unpack(packed: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
+    """The inverse of :func:`pack`; ValueError where the bytes are not those of ``shape``."""
     count = shape[0] * shape[1]
-    if packed.dtype != np.uint8 or packed.size != (count + 7) // 8:
-        raise ValueError(f"expected {(count + 7) // 8} bytes for shape {shape}, got {packed.size}")
-    bits = np.unpackbits(packed, count=count).astype(bool)
+    if packed.dtype != torch.uint8 or packed.numel() != (count + 7) // 8:
+        raise ValueError(
+            f"expected {(count + 7) // 8} bytes for shape {shape}, got {packed.numel()}"
+        )
+    bits = np.unpackbits(packed.numpy(), count=count).astype(bool)
     return torch.from_numpy(bits.reshape(shape))
 
 

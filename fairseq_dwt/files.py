@@ -1,13 +1,17 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all; reading ours, of which nothing is unpickled."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
-from typing import Iterator
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple
 
-__all__ = ["replacing"]
+from .errors import DwtError
+
+__all__ = ["read_safetensors", "replacing", "replacing_folder"]
 
 
 @contextlib.contextmanager
@@ -35,3 +39,64 @@ def replacing(path: str) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target`` that takes its place if the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    earlier = target.with_name(f".{target.name}.earlier-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
+    partial.mkdir()
+    try:
+        yield partial
+        if target.exists():
+            os.rename(target, earlier)
+        try:
+            os.rename(partial, target)
+        except BaseException:
+            if earlier.exists():
+                os.rename(earlier, target)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def read_safetensors(path: str, kind: str, version: int) -> Tuple[Dict[str, str], Dict[str, Any]]:
+    """Read a safetensors file of ours.
+
+    Args:
+        path: of the file.
+        kind: the "format" that its metadata must name.
+        version: the version of that format that this code reads.
+
+    Returns:
+        its metadata, and its tensors by name.
+
+    Raises:
+        DwtError: no such file, not of this kind, a newer version, truncated.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.isfile(path):
+        raise DwtError(f"{path}: expected a file of {kind}, found none; check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != kind:
+                raise DwtError(f'{path}: expected "format" {kind}, got another kind of file')
+            if metadata.get("version") != str(version):
+                raise DwtError(
+                    f"{path}: expected version {version} of {kind}, got "
+                    f"{metadata.get('version')!r}; update fairseq_dwt to read it"
+                )
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, DwtError):
+            raise
+        raise DwtError(
+            f"{path}: expected a file of {kind}, cannot read it ({error}); it may be truncated: "
+            "fetch or write it again"
+        ) from None

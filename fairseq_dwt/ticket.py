@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -104,6 +104,45 @@ class Ticket:
             for name, e in self.matrices.items()
         }
         return replace(self, matrices={n: e for n, e in cut.items() if e.columns})
+
+    def union(self, other: Ticket) -> Ticket:
+        """The columns of both: this ticket's ranking, then what the other adds in its order.
+
+        Raises:
+            DwtError: the tickets are of different models (also of the two below).
+        """
+        return self._combined("union", other, lambda a, b: a + [c for c in b if c not in a])
+
+    def intersection(self, other: Ticket) -> Ticket:
+        """The columns that both have, in this ticket's order."""
+        return self._combined("intersection", other, lambda a, b: [c for c in a if c in b])
+
+    def difference(self, other: Ticket) -> Ticket:
+        """The columns that only this ticket has, in its order."""
+        return self._combined("difference", other, lambda a, b: [c for c in a if c not in b])
+
+    def _combined(
+        self, method: str, other: Ticket, choose: Callable[[List[int], List[int]], List[int]]
+    ) -> Ticket:
+        check_base(self.origin.base, other.origin.base, self.origin.init, method)
+        matrices = {}
+        for name in {**self.matrices, **other.matrices}:
+            entry = self.matrices.get(name, other.matrices.get(name))
+            assert entry is not None
+            if name in other.matrices and other.matrices[name].shape != entry.shape:
+                raise DwtError(
+                    f"{method}: matrix {name}: expected shape {entry.shape} in both tickets, got "
+                    f"{other.matrices[name].shape}; they were made for different models"
+                )
+            a, b = (
+                list(t.matrices[name].columns) if name in t.matrices else [] for t in (self, other)
+            )
+            columns = choose(a, b)
+            if columns:
+                matrices[name] = Columns(entry.shape, tuple(columns))
+        base = self.origin.base or other.origin.base
+        size = self.origin.base_parameters or other.origin.base_parameters
+        return Ticket(matrices, Origin(method, base, size, self.origin.init or other.origin.init))
 
     def entries(self, matrix: Matrix) -> Entries:
         """The trained entries of ``matrix`` as masks."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List
+from typing import List, Union
 
 import torch
 
-from .checkpoint import Pretrained, tuned_tensors
+from .checkpoint import Pretrained, Tuned
 from .element_mask import AnyTicket
-from .matrices import is_head
 
 __all__ = ["Moved", "moved_outside"]
 
@@ -27,29 +26,30 @@ class Moved:
     entries: int
 
 
-def moved_outside(pretrained: Pretrained, tuned: str, ticket: AnyTicket) -> List[Moved]:
+def moved_outside(
+    pretrained: Pretrained, tuned: Union[str, Tuned], ticket: AnyTicket
+) -> List[Moved]:
     """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
 
     θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.
-    Classification heads and the LM head are left out.
+    Classification heads are left out.
 
     Args:
         pretrained: the base.
-        tuned: path of the fine-tuned checkpoint.
+        tuned: the fine-tuned checkpoint, or its path.
         ticket: what was allowed to move.
 
     Raises:
         DwtError: the checkpoint cannot be read.
     """
-    state = tuned_tensors(tuned)
+    tuned = Tuned(tuned) if isinstance(tuned, str) else tuned
+    state = {**tuned.tensors, **tuned.lm_head}
     allowed = {}
     for matrix in pretrained.matrices:
         entries = ticket.entries(matrix)
         allowed[matrix.weight], allowed[matrix.bias] = entries.weight, entries.bias
     moved = []
-    for name, init in pretrained.tensors.items():
-        if is_head(name):
-            continue
+    for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
         now = state.get(name)
         if now is None or now.shape != init.shape:
             moved.append(Moved(name, -1))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.binarize import check_output, load_dictionary, preprocess_task
-from fairseq_dwt.glue.encoders import Encoder, bert_encoder, gpt2_encoder, sentencepiece_encoder
+from fairseq_dwt.glue.encoders import add_encoder_options, make_encoder
 from fairseq_dwt.glue.tasks import TASKS, GlueTask, glue_task
 
 
@@ -27,36 +27,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--task", required=True, nargs="+", help=f"one or more of {', '.join(TASKS)}; or all"
     )
     parser.add_argument("--out", required=True, help="output folder, for instance data-bin")
-    parser.add_argument("--bpe", choices=("gpt2", "sentencepiece", "bert"), default="gpt2")
-    parser.add_argument("--bpe-dir", help="gpt2: folder with encoder.json, vocab.bpe, dict.txt")
-    parser.add_argument("--sentencepiece-model", help="sentencepiece: the .model file")
-    parser.add_argument("--vocab-file", help="bert: vocab.txt")
-    parser.add_argument("--bpe-cased", action="store_true", help="bert: keep case and accents")
-    parser.add_argument("--dict", help="the pre-trained model's dict.txt (gpt2: in --bpe-dir)")
+    add_encoder_options(parser)
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="encoding threads (all cores)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
     return parser.parse_args(argv)
-
-
-def make_encoder(args: argparse.Namespace) -> tuple[Encoder, str]:
-    """The encoder that the options ask for, and the path of its dictionary."""
-    if args.bpe == "gpt2":
-        folder = Path(_option(args, "bpe_dir"))
-        encoder = gpt2_encoder(folder / "encoder.json", folder / "vocab.bpe")
-        return encoder, args.dict or str(folder / "dict.txt")
-    if args.bpe == "bert":
-        return bert_encoder(_option(args, "vocab_file"), args.bpe_cased), _option(args, "dict")
-    model = _option(args, "sentencepiece_model")
-    return sentencepiece_encoder(model, args.workers), _option(args, "dict")
-
-
-def _option(args: argparse.Namespace, name: str) -> str:
-    value = getattr(args, name)
-    if not value:
-        raise DwtError(f"--bpe {args.bpe} needs --{name.replace('_', '-')}, got none; add it")
-    return str(value)
 
 
 def chosen_tasks(args: argparse.Namespace) -> list[GlueTask]:
@@ -84,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     tasks = chosen_tasks(args)
     for task in tasks:  # before any work is done
         check_output(task, args.out, args.overwrite)
-    encode, dictionary_path = make_encoder(args)
+    encode, dictionary_path = make_encoder(args, args.workers)
     dictionary = load_dictionary(dictionary_path)
     for task in tasks:
         reports = preprocess_task(

@@ -11,7 +11,6 @@ then ``fairseq-preprocess``) writes, ``preprocess.log`` apart:
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from fairseq_dwt.errors import DwtError
+from fairseq_dwt.files import replacing_folder
 from fairseq_dwt.glue.encoders import Encoder
 from fairseq_dwt.glue.tasks import GlueTask, Split
 from fairseq_dwt.glue.tsv import Rows, read_rows
@@ -83,7 +83,7 @@ def preprocess_task(
         )
     check_output(task, out_dir, overwrite)
     reports = []
-    with _whole_or_nothing(Path(out_dir) / task.folder) as partial:
+    with replacing_folder(Path(out_dir) / task.folder) as partial:
         for side in range(task.num_inputs):
             (partial / f"input{side}").mkdir(parents=True)
             dictionary.save(str(partial / f"input{side}" / "dict.txt"))
@@ -236,26 +236,3 @@ def _builder(prefix: Path, dictionary: Dictionary) -> Iterator[Callable[[list[in
     )
     yield lambda ids: builder.add_item(torch.tensor(ids, dtype=torch.int32))
     builder.finalize(indexed_dataset.index_file_path(str(prefix)))
-
-
-@contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place if the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    earlier = target.with_name(f".{target.name}.earlier-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
-    partial.mkdir()
-    try:
-        yield partial
-        if target.exists():
-            os.rename(target, earlier)
-        try:
-            os.rename(partial, target)
-        except BaseException:
-            if earlier.exists():
-                os.rename(earlier, target)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(earlier, ignore_errors=True)

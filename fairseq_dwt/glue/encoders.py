@@ -7,15 +7,56 @@ one sentence separated by single spaces, which is what fairseq's ``bpe.encode`` 
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Callable, List, Sequence
 
 from fairseq_dwt.errors import DwtError
 
-__all__ = ["Encoder", "bert_encoder", "gpt2_encoder", "sentencepiece_encoder"]
+__all__ = [
+    "Encoder",
+    "add_encoder_options",
+    "bert_encoder",
+    "gpt2_encoder",
+    "make_encoder",
+    "sentencepiece_encoder",
+]
 
 Encoder = Callable[[Sequence[str]], List[str]]
+
+
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    """The options that name a pre-trained model's tokens."""
+    parser.add_argument("--bpe", choices=("gpt2", "sentencepiece", "bert"), default="gpt2")
+    parser.add_argument("--bpe-dir", help="gpt2: folder with encoder.json, vocab.bpe, dict.txt")
+    parser.add_argument("--sentencepiece-model", help="sentencepiece: the .model file")
+    parser.add_argument("--vocab-file", help="bert: vocab.txt")
+    parser.add_argument("--bpe-cased", action="store_true", help="bert: keep case and accents")
+    parser.add_argument("--dict", help="the pre-trained model's dict.txt (gpt2: in --bpe-dir)")
+
+
+def make_encoder(args: argparse.Namespace, workers: int = 1) -> tuple[Encoder, str]:
+    """The encoder that the options ask for, and the path of its dictionary.
+
+    Raises:
+        DwtError: an option is missing, or names a file that is not what it should be.
+    """
+    if args.bpe == "gpt2":
+        folder = Path(_option(args, "bpe_dir"))
+        encoder = gpt2_encoder(folder / "encoder.json", folder / "vocab.bpe")
+        return encoder, args.dict or str(folder / "dict.txt")
+    if args.bpe == "bert":
+        return bert_encoder(_option(args, "vocab_file"), args.bpe_cased), _option(args, "dict")
+    model = _option(args, "sentencepiece_model")
+    return sentencepiece_encoder(model, workers), _option(args, "dict")
+
+
+def _option(args: argparse.Namespace, name: str) -> str:
+    value = getattr(args, name)
+    if not value:
+        raise DwtError(f"--bpe {args.bpe} needs --{name.replace('_', '-')}, got none; add it")
+    return str(value)
 
 
 def gpt2_encoder(encoder_json: str | Path, vocab_bpe: str | Path) -> Encoder:

@@ -66,6 +66,11 @@ class GlueTask:
         return not self.labels
 
     @property
+    def scale(self) -> float:
+        """GLUE's score over the model's target: STS-B's 0 to 5 is learned as 0 to 1."""
+        return 5.0 if self.regression else 1.0
+
+    @property
     def num_classes(self) -> int:
         """Number of model outputs: the number of labels, 1 for regression."""
         return len(self.labels) or 1

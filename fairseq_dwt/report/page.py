@@ -8,7 +8,7 @@ import os
 from string import Template
 from typing import List, Sequence
 
-from ..checkpoint import Pretrained, load_checkpoint, tuned_tensors
+from ..checkpoint import Pretrained, Tuned, load_checkpoint
 from ..extraction import tensors_of
 from ..files import replacing
 from ..ticket import Ticket
@@ -88,7 +88,7 @@ def _ticket_sections(run: Run) -> List[str]:
     picture = delta_heatmap(
         pretrained.matrices,
         tensors_of(pretrained.tensors, pretrained.path),
-        tensors_of(tuned_tensors(checkpoint), checkpoint),
+        tensors_of(Tuned(checkpoint).tensors, checkpoint),
         ticket.origin.sigma or 5e-5,
     )
     encoded = base64.b64encode(picture).decode()

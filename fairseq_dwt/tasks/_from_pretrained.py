@@ -151,7 +151,14 @@ class FromPretrainedTask(SentencePredictionTask):
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint keeps of the task."""
-        return {**super().state_dict(), **early_stopping_state()}
+        return {**super().state_dict(), **early_stopping_state(), "labels": self._labels()}
+
+    def _labels(self) -> List[str]:
+        """Label strings by class index; none for regression."""
+        if self.cfg.regression_target:
+            return []
+        first = self.label_dictionary.nspecial
+        return [self.label_dictionary[first + i] for i in range(self.cfg.num_classes)]
 
     # -- scores ---------------------------------------------------------------------------------
 

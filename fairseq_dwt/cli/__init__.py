@@ -1,0 +1,58 @@
+"""The ``fairseq-dwt`` command: tickets, deltas and runs from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Callable, List, Optional
+
+from .. import __version__
+from ..errors import DwtError
+from . import deltas, runs, tickets
+
+__all__ = ["main"]
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one subcommand. Returns the exit code: 0, 1 for a negative answer, 2 for bad input."""
+    args = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except DwtError as error:
+        return _failed(args.name, f"error: {error}")
+    except BrokenPipeError:
+        # who reads our output has had enough; Python must not say so again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _failed(args.name, f"error: {error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        _failed(args.name, "interrupted; nothing was written")
+        return 130
+
+
+def _failed(name: str, message: str) -> int:
+    print(f"fairseq-dwt {name}: {message}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairseq-dwt",
+        description="Dominant winning tickets of pre-trained RoBERTas.",
+        epilog="tickets: extract random bitfit show union intersection difference; checkpoints and "
+        "deltas: verify export apply predict import-hf export-hf; runs: report",
+    )
+    parser.add_argument("--version", action="version", version=f"fairseq_dwt {__version__}")
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Callable[..., int], about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(command=command)
+        return added
+
+    for group in (tickets, deltas, runs):
+        group.add_commands(add)
+    return parser

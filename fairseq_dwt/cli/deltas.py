@@ -1,0 +1,242 @@
+"""Commands between checkpoints, deltas and Hugging Face folders."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import List, Optional, TextIO, Tuple
+
+from ..checkpoint import Pretrained, Tuned, save_roberta
+from ..delta import Delta, export, merge
+from ..element_mask import AnyTicket
+from ..errors import DwtError
+from ..glue.encoders import add_encoder_options, make_encoder
+from ..glue.tasks import glue_task
+from ..sources import load_ticket
+from ..verify import moved_outside
+from .options import Add, init, output, tuned
+
+__all__ = ["add_commands"]
+
+
+def add_commands(add: Add) -> None:
+    """``verify export apply predict import-hf export-hf``."""
+    verify = add("verify", _verify, "Is everything outside the ticket bit-identical to the base?")
+    init(verify)
+    tuned(verify)
+    verify.add_argument("--ticket", required=True, help="ticket that it was trained in")
+    verify.add_argument("-k", type=int, help="columns per matrix that were trained [all]")
+
+    exports = add("export", _export, "A delta: the trained columns, the head and the labels.")
+    init(exports)
+    tuned(exports, "checkpoint of stage 2")
+    exports.add_argument(
+        "--ticket", help="ticket it was trained in [the one beside the checkpoint]"
+    )
+    exports.add_argument("-k", type=int, help="columns per matrix that were trained [all]")
+    exports.add_argument("--data", help="data-bin folder of the task, for the names of its labels")
+    output(exports, "delta to write (.safetensors)")
+
+    applies = add("apply", _apply, "A plain fairseq checkpoint: the base with a delta in place.")
+    init(applies)
+    applies.add_argument("--delta", required=True, help="delta of a task")
+    output(applies, "checkpoint to write (.pt)")
+
+    predict = add("predict", _predict, "Labels of sentences, or pairs separated by a tab.")
+    init(predict)
+    predict.add_argument("--delta", required=True, help="delta of a task")
+    predict.add_argument("--task", help="GLUE task: number of sentences, STS-B's range of scores")
+    predict.add_argument("--input", help="file to read, one example a line [standard input]")
+    predict.add_argument("-o", "--output", help="file to write [standard output]")
+    predict.add_argument("--scores", action="store_true", help="probability of each label too")
+    predict.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
+    predict.add_argument("--device", help="cpu, cuda, cuda:1 … [cuda where there is one]")
+    add_encoder_options(predict)
+
+    imports = add("import-hf", _import_hf, "A fairseq checkpoint from a Hugging Face RoBERTa.")
+    imports.add_argument("folder", help="folder with config.json, weights and vocabulary")
+    output(imports, "checkpoint to write (.pt); the vocabulary's files go beside it")
+
+    exports_hf = add("export-hf", _export_hf, "A Hugging Face folder from a fairseq checkpoint.")
+    exports_hf.add_argument("checkpoint", help="fairseq RoBERTa, with a head or without")
+    add_encoder_options(exports_hf)
+    output(exports_hf, "folder to write")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    pretrained = Pretrained(args.init)
+    ticket = load_ticket(args.ticket).top(args.k)
+    ticket.check_fits(pretrained.matrices, pretrained.fingerprint, args.ticket)
+    moved = moved_outside(pretrained, args.tuned, ticket)
+    for tensor in moved:
+        what = (
+            "missing or of another shape" if tensor.entries < 0 else f"{tensor.entries:,} entries"
+        )
+        print(f"{tensor.name}: {what}")
+    if moved:
+        print(f"{args.tuned}: {len(moved)} tensors differ from {args.init} outside the ticket")
+        return 1
+    print(f"{args.tuned}: bit-identical to {args.init} outside the ticket")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    _ends_in(args.output, ".safetensors")
+    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
+    labels, task = _labels(args.data, checkpoint)
+    ticket = _ticket_beside(args.tuned) if args.ticket is None else load_ticket(args.ticket)
+    delta = export(pretrained, checkpoint, ticket.top(args.k), labels, task)
+    delta.save(args.output)
+    head = sum(tensor.numel() for tensor in delta.head.values())
+    print(
+        f"wrote {args.output}: {os.path.getsize(args.output):,} bytes, {ticket.origin.method} "
+        f"ticket of {delta.ticket.num_parameters:,} parameters and a head of {head:,}, "
+        f"{str(delta.dtype)[len('torch.') :]}"
+    )
+    return 0
+
+
+def _ticket_beside(checkpoint: str) -> AnyTicket:
+    folder = os.path.dirname(os.path.abspath(checkpoint))
+    for name in ("ticket.json", "ticket.safetensors"):
+        if os.path.isfile(os.path.join(folder, name)):
+            return load_ticket(os.path.join(folder, name))
+    raise DwtError(
+        f"{checkpoint}: expected the ticket that it was trained in beside it (ticket.json), found "
+        "none; name it with --ticket"
+    )
+
+
+def _labels(data: Optional[str], checkpoint: Tuned) -> Tuple[List[str], Optional[str]]:
+    """The label strings by class index, and the task's name."""
+    data_of_run = str(checkpoint.settings.get("data") or "")
+    task = os.path.basename(os.path.normpath(data or data_of_run)) if data or data_of_run else None
+    if checkpoint.settings.get("regression_target"):
+        return [], task
+    if data is None:
+        if checkpoint.labels is None:
+            raise DwtError(
+                f"{checkpoint.path}: does not say what its labels are called; name the task's "
+                "data-bin folder with --data"
+            )
+        return checkpoint.labels, task
+    path = os.path.join(data, "label", "dict.txt")
+    try:
+        with open(path, encoding="utf-8") as file:
+            symbols = [line.rpartition(" ")[0] for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DwtError(f"{path}: expected the task's label dictionary ({error})") from None
+    return [symbol for symbol in symbols if not symbol.startswith("madeupword")], task
+
+
+def _apply(args: argparse.Namespace) -> int:
+    _ends_in(args.output, ".pt")
+    delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
+    tensors = merge(pretrained, delta, args.delta)
+    precision = {"torch.float16": {"fp16": True}, "torch.bfloat16": {"bf16": True}}
+    settings = {
+        **pretrained.settings,
+        **delta.settings,
+        "task": "sentence_prediction",
+        "criterion": "sentence_prediction",
+        **precision.get(str(delta.dtype), {}),
+    }
+    save_roberta(args.output, tensors, settings, delta.labels)
+    print(f"wrote {args.output}: {os.path.getsize(args.output):,} bytes")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    import torch
+
+    from ..files import replacing
+    from ..serving.predict import Predictor
+
+    task = None if args.task is None else glue_task(args.task)
+    delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
+    delta.check_base(pretrained.fingerprint, args.delta)
+    encode, dictionary = make_encoder(args)
+    if args.batch_size < 1:
+        raise DwtError(f"--batch-size: expected 1 or more, got {args.batch_size}")
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    predictor = Predictor(pretrained, encode, dictionary, device=device, batch_size=args.batch_size)
+    examples = _read_examples(args.input, None if task is None else task.num_inputs)
+    predictions = predictor(delta, examples, progress=sys.stderr.isatty())
+    scale = 1.0 if task is None else task.scale
+
+    def write(file: TextIO) -> None:
+        for prediction in predictions:
+            fields = [prediction.label]
+            if delta.settings["regression_target"]:
+                fields = [f"{scale * prediction.scores.item():.6g}"]
+            elif args.scores:
+                fields += [f"{score:.6f}" for score in prediction.scores.tolist()]
+            file.write("\t".join(fields) + "\n")
+
+    if args.output is None:
+        write(sys.stdout)
+        return 0
+    with replacing(args.output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        write(file)
+    print(f"wrote {args.output}: {len(predictions)} lines")
+    return 0
+
+
+def _read_examples(path: Optional[str], sentences: Optional[int]) -> List[List[str]]:
+    name = path or "standard input"
+    try:
+        if path is None:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            with open(path, "rb") as file:
+                text = file.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DwtError(f"{name}: expected UTF-8 text ({error})") from None
+    # not splitlines: sentences may hold U+2028 and the like
+    lines = text.split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    examples = [line.rstrip("\r").split("\t") for line in lines]
+    wanted = sentences or (len(examples[0]) if examples else 1)
+    for number, example in enumerate(examples, start=1):
+        if len(example) != wanted or wanted > 2:
+            raise DwtError(
+                f"{name} line {number}: expected {min(wanted, 2)} sentence"
+                f"{'s separated by a tab' if wanted > 1 else ''}, got {len(example)} fields"
+            )
+    return examples
+
+
+def _import_hf(args: argparse.Namespace) -> int:
+    from ..huggingface import import_folder
+
+    _ends_in(args.output, ".pt")
+    written, notes = import_folder(args.folder, args.output)
+    for path in written:
+        print(f"wrote {path}")
+    for note in notes:
+        print(note)
+    return 0
+
+
+def _export_hf(args: argparse.Namespace) -> int:
+    from ..huggingface import export_folder
+
+    make_encoder(args)  # are the files there, and are they what they should be?
+    if args.bpe == "sentencepiece":
+        raise DwtError("--bpe: expected gpt2 or bert, got sentencepiece, which is not exported yet")
+    if args.bpe == "bert":
+        tokens, dictionary = {"vocab_file": args.vocab_file}, args.dict
+    else:
+        names = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe"}
+        tokens = {key: os.path.join(args.bpe_dir, name) for key, name in names.items()}
+        dictionary = args.dict or os.path.join(args.bpe_dir, "dict.txt")
+    export_folder(args.checkpoint, args.output, dictionary, tokens, args.bpe_cased)
+    print(f"wrote {args.output}")
+    return 0
+
+
+def _ends_in(path: str, extension: str) -> None:
+    if not path.endswith(extension):
+        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")

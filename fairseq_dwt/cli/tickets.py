@@ -1,0 +1,125 @@
+"""Commands that make tickets, and questions about them."""
+
+from __future__ import annotations
+
+import argparse
+from functools import reduce
+
+from .. import extraction
+from ..checkpoint import Pretrained, Tuned
+from ..element_mask import AnyTicket
+from ..errors import DwtError
+from ..sources import load_ticket, open_ticket, origin_of
+from ..ticket import Ticket
+from .options import Add, init, output, tuned
+
+__all__ = ["add_commands"]
+
+
+def add_commands(add: Add) -> None:
+    """``extract random bitfit show union intersection difference``."""
+    extract = add("extract", _extract, "The ticket of an L1 fine-tuned checkpoint (Algorithm 1).")
+    init(extract)
+    tuned(extract, "L1 fine-tuned checkpoint")
+    extract.add_argument("--sigma", type=float, default=5e-5, help="threshold σ [%(default)s]")
+    extract.add_argument("--task", help="name of the task, recorded in the ticket")
+    extract.add_argument("--mask", help="write the σ-mask too (.safetensors)")
+    output(extract)
+
+    random = add("random", _random, "A random ticket: k columns, or a share of the elements.")
+    init(random)
+    amount = random.add_mutually_exclusive_group(required=True)
+    amount.add_argument("-k", type=int, help="columns per matrix")
+    amount.add_argument("--percent", type=float, help="per cent of each matrix's elements")
+    random.add_argument("--like", help="ticket whose number of columns each matrix gets, up to k")
+    random.add_argument("--seed", type=int, default=1, help="[%(default)s]")
+    output(random)
+
+    bitfit = add("bitfit", _bitfit, "BitFit as a ticket: the bias of every matrix.")
+    init(bitfit)
+    output(bitfit)
+
+    show = add("show", _show, "Print a ticket's structure (the paper's Table 1).")
+    show.add_argument("ticket", help="ticket file")
+    show.add_argument("-k", type=int, default=3, help="columns per matrix [%(default)s]")
+
+    for name, about in (
+        ("union", "The columns that any of some tickets has."),
+        ("intersection", "The columns that all of some tickets have."),
+        ("difference", "The columns of the first ticket that no other has."),
+    ):
+        combine = add(name, _combine, about)
+        combine.add_argument("tickets", nargs="+", metavar="TICKET", help="ticket files")
+        combine.add_argument("-k", type=int, help="columns per matrix of each ticket [all]")
+        output(combine)
+
+
+def _extract(args: argparse.Namespace) -> int:
+    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
+    initial = extraction.tensors_of(pretrained.tensors, pretrained.path)
+    final = extraction.tensors_of(checkpoint.tensors, args.tuned)
+    origin = origin_of(
+        "dominant",
+        pretrained,
+        task=args.task,
+        sigma=args.sigma,
+        num_updates=checkpoint.num_updates,
+    )
+    matrices = pretrained.matrices
+    ticket, counts = extraction.extract(matrices, initial, final, args.sigma, origin)
+    total, size = sum(counts.values()), sum(m.num_parameters for m in matrices)
+    if args.mask:
+        extraction.sigma_mask(matrices, initial, final, args.sigma, origin).save(args.mask)
+    ticket.save(args.output)
+    print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
+    print(f"wrote {args.output}")
+    return 0
+
+
+def _random(args: argparse.Namespace) -> int:
+    pretrained = Pretrained(args.init)
+    if args.percent is not None:
+        if args.like:
+            raise DwtError("--like: goes with -k, got --percent; leave one out")
+        origin = origin_of("random", pretrained, seed=args.seed)
+        mask = extraction.random_elements(pretrained.matrices, args.percent, args.seed, origin)
+        return _save(mask, args.output)
+    return _save(open_ticket("random", pretrained, args.k, args.seed, args.like), args.output)
+
+
+def _bitfit(args: argparse.Namespace) -> int:
+    return _save(open_ticket("bitfit", Pretrained(args.init)), args.output)
+
+
+def _combine(args: argparse.Namespace) -> int:
+    operands = []
+    for path in args.tickets:
+        ticket = load_ticket(path)
+        if not isinstance(ticket, Ticket):
+            raise DwtError(f"{path}: expected a ticket of columns, got an element mask")
+        operands.append(ticket.top(args.k))
+    return _save(reduce(getattr(Ticket, args.name), operands), args.output)
+
+
+def _save(ticket: AnyTicket, path: str) -> int:
+    from ..report.structure import describe
+
+    extension = ".json" if isinstance(ticket, Ticket) else ".safetensors"
+    if not path.endswith(extension):
+        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
+    ticket.save(path)
+    print(describe(ticket))
+    print(f"wrote {path}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from ..report.structure import describe, structure_table
+
+    ticket = load_ticket(args.ticket)
+    if isinstance(ticket, Ticket):
+        ticket = ticket.top(args.k)
+        print(structure_table(ticket, args.k))
+        print()
+    print(describe(ticket))
+    return 0

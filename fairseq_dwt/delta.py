@@ -1,0 +1,425 @@
+"""Delta: what a task added to a pre-trained model, in a small file.
+
+Contract
+    A delta holds the values of a ticket's entries after training, the classification head, its
+    labels, and which pre-trained model it belongs to. Values are absolute, never differences: what
+    is put in place is what was trained, bit for bit, and what is put back is the base.
+
+        checkpoint = base + delta        :func:`export`, :func:`merge`
+
+    On file (safetensors): ``<matrix>.weight`` (out_features, k), the columns in ascending order, or
+    (entries,) of a mask; ``<matrix>.bias`` (out_features,) or (entries,); ``head.*``; the ticket as
+    JSON, or ``<matrix>.mask``; a SHA-256 of it all. Nothing in it is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Pretrained, Tuned
+from .element_mask import AnyTicket, ElementMask, pack, unpack
+from .errors import DwtError
+from .files import read_safetensors, replacing
+from .matrices import Matrix, ticket_matrices
+from .origin import Origin, check_origin
+from .ticket import Ticket
+from .verify import moved_outside
+from .version import __version__
+
+__all__ = ["Delta", "Part", "export", "merge", "parts_of"]
+
+FORMAT = "fairseq_dwt.delta"
+VERSION = 1
+DTYPES = {str(d)[len("torch.") :]: d for d in (torch.float32, torch.float16, torch.bfloat16)}
+HEAD = ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")
+#: Settings of the task without which its head cannot be used, by fairseq's names.
+SETTINGS = (
+    "num_classes",
+    "init_token",
+    "separator_token",
+    "regression_target",
+    "classification_head_name",
+    "max_positions",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a ticket's entries lie in one parameter.
+
+    Attributes:
+        shape: of the parameter.
+        columns: int64 (k,), ascending, where whole columns of W are trained; else None.
+        entries: int64 (n,), row-major, where single entries are; else None. Both None: all of it.
+    """
+
+    shape: Tuple[int, ...]
+    columns: Optional[Tensor] = None
+    entries: Optional[Tensor] = None
+
+    @property
+    def values_shape(self) -> Tuple[int, ...]:
+        """Shape of this part's values: (out_features, k), (n,), or the parameter's."""
+        if self.columns is not None:
+            return self.shape[0], len(self.columns)
+        return self.shape if self.entries is None else (len(self.entries),)
+
+    def read(self, parameter: Tensor) -> Tensor:
+        """A copy of these entries of ``parameter``."""
+        if self.columns is not None:
+            return parameter.index_select(1, self.columns.to(parameter.device))
+        if self.entries is not None:
+            return parameter.reshape(-1).index_select(0, self.entries.to(parameter.device))
+        return parameter.clone()
+
+    def write(self, parameter: Tensor, values: Tensor) -> None:
+        """Set these entries of ``parameter`` (contiguous), in its dtype and on its device."""
+        values = values.to(parameter.device, parameter.dtype)
+        if self.columns is not None:
+            parameter.index_copy_(1, self.columns.to(parameter.device), values)
+        elif self.entries is not None:
+            parameter.view(-1).index_copy_(0, self.entries.to(parameter.device), values)
+        else:
+            parameter.copy_(values)
+
+    def overlap(self, other: Part) -> int:
+        """How many columns (or entries) of the same parameter both claim."""
+        if self.columns is not None and other.columns is not None:
+            return int(torch.isin(self.columns, other.columns).sum())
+        mine, theirs = (torch.zeros(self.shape, dtype=torch.bool) for _ in range(2))
+        self.write(mine, torch.ones(self.values_shape, dtype=torch.bool))
+        other.write(theirs, torch.ones(other.values_shape, dtype=torch.bool))
+        return int((mine & theirs).sum())
+
+
+def parts_of(ticket: AnyTicket, matrices: Sequence[Matrix]) -> Dict[str, Part]:
+    """The parameters that ``ticket`` trains: ``{canonical name: part}``."""
+    parts = {}
+    for matrix in matrices:
+        entries = ticket.entries(matrix)
+        if entries.weight is not None:
+            if entries.weight.shape[0] == 1:
+                columns = entries.weight[0].nonzero().squeeze(1)
+                parts[matrix.weight] = Part(matrix.shape, columns=columns)
+            else:
+                index = entries.weight.reshape(-1).nonzero().squeeze(1)
+                parts[matrix.weight] = Part(matrix.shape, entries=index)
+        if entries.bias is not None:
+            some = None if entries.bias.all() else entries.bias.nonzero().squeeze(1)
+            parts[matrix.bias] = Part((matrix.out_features,), entries=some)
+    return parts
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """A task's trained values. See the contract at the top of this file.
+
+    Attributes:
+        ticket: whose entries these are; its origin knows the base.
+        values: ``{canonical parameter name: tensor}``, shaped as :attr:`Part.values_shape`.
+        head: the classification head: dense.weight (inner, embed_dim), dense.bias, out_proj.weight
+            (classes, inner), out_proj.bias.
+        labels: label strings by class index; empty for regression.
+        settings: of the task (:data:`SETTINGS`).
+        dtype: in which the task was trained, and that of all values.
+        saved_dtype: of the checkpoint that it was exported from.
+        task: name of the task, for people.
+        made_by: the fairseq_dwt version that made it.
+    """
+
+    ticket: AnyTicket
+    values: Mapping[str, Tensor]
+    head: Mapping[str, Tensor]
+    labels: Tuple[str, ...]
+    settings: Mapping[str, Any]
+    dtype: torch.dtype
+    saved_dtype: torch.dtype
+    task: Optional[str] = None
+    made_by: str = __version__
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the pre-trained model."""
+        assert self.ticket.origin.base is not None
+        return self.ticket.origin.base
+
+    @property
+    def head_name(self) -> str:
+        """The head's name in a checkpoint."""
+        return str(self.settings["classification_head_name"])
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head; 1 for regression."""
+        return int(self.head["out_proj.weight"].shape[0])
+
+    @property
+    def parts(self) -> Dict[str, Part]:
+        """``{canonical parameter name: where its values lie}``."""
+        return parts_of(self.ticket, _matrices(self.ticket))
+
+    def check_base(self, base: str, where: str) -> None:
+        """Refuse a model that this delta was not trained on (DwtError).
+
+        Args:
+            base: the model's fingerprint.
+            where: the delta's file or name, for the sentence.
+        """
+        if self.base != base:
+            raise DwtError(
+                f"{where}: belongs to the pre-trained model {self.base[:12]}… "
+                f"({self.ticket.origin.init or 'no path'}), got {base[:12]}…; attach it to the "
+                "model that it was trained on"
+            )
+
+    # -- file ---------------------------------------------------------------------------------
+
+    def save(self, path: str) -> None:
+        """Write the delta, whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {
+            **{_file_name(name): tensor for name, tensor in self.values.items()},
+            **{f"head.{name}": tensor for name, tensor in self.head.items()},
+        }
+        header = {
+            "labels": self.labels,
+            "settings": dict(self.settings),
+            "dtype": str(self.dtype)[len("torch.") :],
+            "saved_dtype": str(self.saved_dtype)[len("torch.") :],
+            "task": self.task,
+            "made_by": self.made_by,
+        }
+        metadata = {"format": FORMAT, "version": str(VERSION), "delta": json.dumps(header)}
+        if isinstance(self.ticket, Ticket):
+            metadata["ticket"] = json.dumps(json.loads(self.ticket.dumps()), separators=(",", ":"))
+        else:
+            origin = {k: v for k, v in asdict(self.ticket.origin).items() if v is not None}
+            shapes = {name: list(mask.shape) for name, mask in self.ticket.masks.items()}
+            metadata["masks"] = json.dumps({"origin": origin, "shapes": shapes})
+            tensors.update({f"{n}.mask": pack(mask) for n, mask in self.ticket.masks.items()})
+        metadata["sha256"] = _digest(metadata, tensors)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: str) -> Delta:
+        """Read a delta file.
+
+        Raises:
+            DwtError: no such file, not a delta, a newer format, truncated, altered, inconsistent.
+        """
+        metadata, tensors = read_safetensors(path, FORMAT, VERSION)
+        if metadata.pop("sha256", None) != _digest(metadata, tensors):
+            raise DwtError(
+                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
+                "was altered: fetch or export it again"
+            )
+        try:
+            return cls._from_file(metadata, tensors, path)
+        except DwtError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise DwtError(
+                f"{path}: expected a delta, got a file with other content "
+                f"({type(error).__name__}: {error}); export it again"
+            ) from None
+
+    @classmethod
+    def _from_file(
+        cls, metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str
+    ) -> Delta:
+        header = json.loads(metadata["delta"])
+        ticket = _read_ticket(metadata, tensors, path)
+        if ticket.origin.base is None:
+            raise DwtError(f"{path}: does not say which pre-trained model it belongs to")
+        dtype, saved_dtype = DTYPES[header["dtype"]], DTYPES[header["saved_dtype"]]
+        head = {name: tensors.pop(f"head.{name}") for name in HEAD}
+        values = {}
+        for name, part in parts_of(ticket, _matrices(ticket)).items():
+            tensor = tensors.pop(_file_name(name), None)
+            if tensor is None or tuple(tensor.shape) != part.values_shape:
+                found = "none" if tensor is None else f"shape {tuple(tensor.shape)}"
+                raise DwtError(
+                    f"{path}: {_file_name(name)}: expected shape {part.values_shape} as in its "
+                    f"ticket, got {found}; export it again"
+                )
+            values[name] = tensor
+        if tensors:
+            raise DwtError(f"{path}: {sorted(tensors)[0]}: a tensor that its ticket does not have")
+        for name, tensor in {**values, **head}.items():
+            if tensor.dtype != dtype:
+                raise DwtError(f"{path}: {name}: expected {dtype}, got {tensor.dtype}")
+        settings = {name: header["settings"][name] for name in SETTINGS}
+        delta = cls(
+            ticket,
+            values,
+            head,
+            tuple(map(str, header["labels"])),
+            settings,
+            dtype,
+            saved_dtype,
+            header.get("task"),
+            str(header["made_by"]),
+        )
+        _check_head(delta, path)
+        return delta
+
+
+def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str) -> AnyTicket:
+    if "ticket" in metadata:
+        return Ticket.loads(metadata["ticket"], path)
+    saved = json.loads(metadata["masks"])
+    check_origin(path, saved["origin"])
+    masks = {n: unpack(tensors.pop(f"{n}.mask"), tuple(s)) for n, s in saved["shapes"].items()}
+    return ElementMask(masks, Origin(**saved["origin"]))
+
+
+def _check_head(delta: Delta, where: str) -> None:
+    inner, classes = delta.head["dense.bias"].shape[0], delta.num_classes
+    fits = (
+        delta.head["dense.weight"].dim() == 2
+        and delta.head["dense.weight"].shape[0] == inner
+        and tuple(delta.head["out_proj.weight"].shape) == (classes, inner)
+        and tuple(delta.head["out_proj.bias"].shape) == (classes,)
+    )
+    if not fits:
+        shapes = {name: tuple(tensor.shape) for name, tensor in delta.head.items()}
+        raise DwtError(f"{where}: expected the shapes of one classification head, got {shapes}")
+    if delta.labels and len(delta.labels) != classes:
+        raise DwtError(
+            f"{where}: expected a label for each of {classes} classes, got {len(delta.labels)}"
+        )
+
+
+def _file_name(name: str) -> str:
+    return name[len("encoder.sentence_encoder.") :]
+
+
+def _matrices(ticket: AnyTicket) -> List[Matrix]:
+    shapes = (
+        {name: entry.shape for name, entry in ticket.matrices.items()}
+        if isinstance(ticket, Ticket)
+        else {name: (m.shape[0], m.shape[1] - 1) for name, m in ticket.masks.items()}
+    )
+    named = {f"encoder.sentence_encoder.{name}.weight": shape for name, shape in shapes.items()}
+    return ticket_matrices(named)
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+# -- checkpoint ↔ base + delta ---------------------------------------------------------------------
+
+
+def export(
+    pretrained: Pretrained,
+    tuned: Tuned,
+    ticket: AnyTicket,
+    labels: Sequence[str] = (),
+    task: Optional[str] = None,
+) -> Delta:
+    """What ``tuned`` adds to its base.
+
+    Args:
+        pretrained: the base.
+        tuned: a checkpoint that was trained inside ``ticket``.
+        ticket: what was trained, cut to k.
+        labels: label strings by class index; none for regression.
+        task: name of the task, for people.
+
+    Raises:
+        DwtError: the checkpoint differs from the base outside the ticket, or has no head, or more
+            than one.
+    """
+    ticket.check_fits(pretrained.matrices, pretrained.fingerprint, "ticket")
+    moved = moved_outside(pretrained, tuned, ticket)
+    if moved:
+        names = ", ".join(m.name for m in moved[:3]) + (", …" if len(moved) > 3 else "")
+        raise DwtError(
+            f"{tuned.path}: expected the values of {pretrained.path} outside the ticket, got "
+            f"others in {len(moved)} tensors ({names}); name the ticket that it was trained in"
+        )
+    name, head = _only_head(tuned)
+    settings = {key: tuned.settings.get(key) for key in SETTINGS}
+    settings["num_classes"] = int(head["out_proj.weight"].shape[0])
+    settings["classification_head_name"] = name
+    settings["regression_target"] = bool(settings["regression_target"])
+    settings["max_positions"] = settings["max_positions"] or pretrained.settings["max_positions"]
+    origin = replace(ticket.origin, base=pretrained.fingerprint)
+    delta = Delta(
+        ticket=replace(ticket, origin=origin),
+        values={
+            n: part.read(tuned.tensors[n])
+            for n, part in parts_of(ticket, pretrained.matrices).items()
+        },
+        head=head,
+        labels=tuple(labels),
+        settings=settings,
+        dtype=tuned.dtype,
+        saved_dtype=tuned.saved_dtype,
+        task=task,
+    )
+    _check_head(delta, tuned.path)
+    return delta
+
+
+def _only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
+    heads: Dict[str, Dict[str, Tensor]] = {}
+    for name, tensor in tuned.tensors.items():
+        if name.startswith("classification_heads."):
+            _, head, part = name.split(".", 2)
+            heads.setdefault(head, {})[part] = tensor
+    if len(heads) != 1 or set(next(iter(heads.values()))) != set(HEAD):
+        raise DwtError(
+            f"{tuned.path}: expected one plain classification head, got "
+            f"{', '.join(heads) or 'none'}; export a checkpoint of stage 2"
+        )
+    return next(iter(heads.items()))
+
+
+def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> Dict[str, Tensor]:
+    """The state dict that ``delta`` was exported from, bit for bit.
+
+    Args:
+        pretrained: the base.
+        delta: of a task trained on it.
+        where: the delta's file, for errors.
+
+    Returns:
+        tensors by their names in a plain RoBERTa, in ``delta.saved_dtype``.
+
+    Raises:
+        DwtError: the delta belongs to another model.
+    """
+    delta.ticket.check_fits(pretrained.matrices, None, where)
+    delta.check_base(pretrained.fingerprint, where)
+    tied: Dict[int, Tensor] = {}
+    merged = {}
+    for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
+        # the LM head shares the token embeddings
+        if init.data_ptr() in tied and tied[init.data_ptr()].shape == init.shape:
+            merged[name] = tied[init.data_ptr()]
+            continue
+        merged[name] = init.to(delta.dtype).to(delta.saved_dtype)
+        tied[init.data_ptr()] = merged[name]
+    for name, part in delta.parts.items():
+        tensor = merged[name].clone()
+        part.write(tensor, delta.values[name])
+        merged[name] = tensor
+    for name, tensor in delta.head.items():
+        merged[f"classification_heads.{delta.head_name}.{name}"] = tensor.to(delta.saved_dtype)
+    return merged

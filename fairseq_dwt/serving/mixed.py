@@ -1,0 +1,223 @@
+"""Many tasks in one batch, over one frozen backbone.
+
+Row b of a batch belongs to task t(b). Its layers compute
+
+    y_b = W₀ x_b + b₀ + ΔW_t[:, S_t] x_b[S_t] + Δb_t
+
+where ΔW_t and Δb_t are the task's columns and bias minus the base's. The one large product W₀ x is
+shared by all rows; the rest reads and writes k numbers of the input and all of y.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..delta import Delta
+from ..element_mask import ElementMask
+from ..errors import DwtError
+from ..matrices import Matrix, ticket_layers
+from .attach import add_head, base_fingerprint, check_delta
+
+__all__ = ["MixedTasks"]
+
+
+class MixedTasks:
+    """A RoBERTa that serves rows of many tasks in one forward pass.
+
+    >>> mixed = MixedTasks(model)  # doctest: +SKIP
+    >>> mixed.add("rte", Delta.load("rte.delta.safetensors"))  # doctest: +SKIP
+    >>> mixed.add("cola", Delta.load("cola.delta.safetensors"))  # doctest: +SKIP
+    >>> logits = mixed(tokens, ["rte", "cola", "rte"])  # doctest: +SKIP
+
+    The model's ticket layers compute as above until :meth:`close`. Its weights are never written
+    to, and its state dict stays as it is. Not for training.
+
+    Args:
+        model: a fairseq RoBERTa in evaluation mode that holds the pre-trained weights, and whose
+            attention calls its projection modules (:func:`~fairseq_dwt.encoder.use_sdpa`).
+        base: as for :class:`~fairseq_dwt.serving.attach.DeltaHost`.
+    """
+
+    def __init__(self, model: nn.Module, base: Optional[str] = None):
+        self.model = model
+        self.base = base_fingerprint(model) if base is None else base
+        self._rows = _Rows()
+        self._tasks: List[str] = []
+        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        self._layers: Dict[str, _MixedLinear] = {}
+        self._matrices: Dict[str, Matrix] = ticket_layers(shapes)
+        modules = dict(model.named_modules())
+        for name in self._matrices:
+            self._layers[name] = _MixedLinear.of(modules[name], self._rows)
+
+    @property
+    def tasks(self) -> List[str]:
+        """Names of the tasks that it serves."""
+        return list(self._tasks)
+
+    def add(self, name: str, delta: Delta) -> None:
+        """Serve a task.
+
+        Args:
+            name: of the task, as rows will name it.
+            delta: of the task, of columns.
+
+        Raises:
+            DwtError: another base, a name in use, or a delta of single entries; nothing is changed.
+        """
+        check_delta(self.model, self.base, name, delta)
+        if isinstance(delta.ticket, ElementMask):
+            raise DwtError(
+                f"{name}: expected a delta of columns, got one of single entries, which has no "
+                "small product; merge it (fairseq-dwt apply) or attach it alone"
+            )
+        parts = delta.parts
+        for layer_name, matrix in self._matrices.items():
+            weight = parts.get(matrix.weight)
+            columns = None if weight is None else (weight.columns, delta.values[matrix.weight])
+            self._layers[layer_name].add(columns, delta.values.get(matrix.bias))
+        add_head(self.model, name, delta)
+        self._tasks.append(name)
+
+    def remove(self, name: str) -> None:
+        """Stop serving a task (DwtError if it is not served)."""
+        self._check(name)
+        for layer in self._layers.values():
+            layer.remove(self._tasks.index(name))
+        self._tasks.remove(name)
+        del self.model.classification_heads[name]  # type: ignore[union-attr, operator]
+
+    def close(self) -> None:
+        """Remove all tasks; the model's layers are plain ones again."""
+        for name in self.tasks:
+            self.remove(name)
+        for layer in self._layers.values():
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor, tasks: Sequence[str]) -> List[Tensor]:
+        """Logits of each row, by its own task.
+
+        Args:
+            tokens: int64 (batch, length), padded with the model's padding index.
+            tasks: the task of each row, (batch,).
+
+        Returns:
+            for each row its logits, (classes of its task,).
+
+        Raises:
+            DwtError: an unknown task, or not one for each row.
+        """
+        if len(tasks) != len(tokens):
+            raise DwtError(f"tasks: expected one for each of {len(tokens)} rows, got {len(tasks)}")
+        for name in sorted(set(tasks)):
+            self._check(name)
+        numbers = torch.tensor([self._tasks.index(name) for name in tasks], device=tokens.device)
+        self._rows.task, self._rows.layers_left = numbers, len(self._layers)
+        try:
+            features = self.model(tokens, features_only=True)[0]
+        finally:
+            self._rows.task = None
+        if self._rows.layers_left:
+            raise DwtError(
+                f"{self._rows.layers_left} of {len(self._layers)} layers were gone around, so their "
+                "deltas had no effect; make the model's attention call its projection modules: "
+                "fairseq_dwt.encoder.use_sdpa(model)"
+            )
+        logits: List[Tensor] = [features] * len(tasks)
+        for number in numbers.unique().tolist():
+            rows = (numbers == number).nonzero().squeeze(1)
+            heads: Any = self.model.classification_heads
+            head = heads[self._tasks[number]]
+            for row, output in zip(rows.tolist(), head(features[rows])):
+                logits[row] = output
+        return logits
+
+    def _check(self, name: str) -> None:
+        if name not in self._tasks:
+            known = ", ".join(self._tasks) or "none"
+            raise DwtError(f"{name}: expected one of the tasks served ({known}); add it first")
+
+
+class _Rows:
+    """The task of each row of the batch that is under way; layers that have not yet seen it."""
+
+    task: Optional[Tensor] = None
+    layers_left = 0
+
+
+class _MixedLinear(nn.Linear):
+    """A linear layer with a delta of its own for each row."""
+
+    _rows: _Rows
+    _columns: List[Optional[Tuple[Tensor, Tensor]]]
+    _biases: List[Optional[Tensor]]
+    _stacked: Optional[Tuple[Tensor, Tensor, Optional[Tensor]]]
+
+    @classmethod
+    def of(cls, linear: nn.Module, rows: _Rows) -> _MixedLinear:
+        """``linear`` itself, made one."""
+        if type(linear) is not nn.Linear:
+            raise DwtError(f"expected plain linear layers, got {type(linear).__name__}")
+        # the class, not the object: parameters and their names stay
+        linear.__class__ = cls
+        assert isinstance(linear, cls)
+        linear._rows, linear._columns, linear._biases, linear._stacked = rows, [], [], None
+        return linear
+
+    def add(
+        self, columns: Optional[Tuple[Optional[Tensor], Tensor]], bias: Optional[Tensor]
+    ) -> None:
+        """A task's columns, (k,) and (out_features, k), and bias, (out_features,)."""
+        weight = self.weight
+        if columns is None or columns[0] is None:
+            self._columns.append(None)
+        else:
+            index = columns[0].to(weight.device)
+            values = columns[1].to(weight.device, weight.dtype)
+            self._columns.append((index, values - weight.index_select(1, index)))
+        like = self.bias
+        self._biases.append(None if bias is None else bias.to(like.device, like.dtype) - like)
+        self._stacked = None
+
+    def remove(self, number: int) -> None:
+        """Forget a task."""
+        del self._columns[number], self._biases[number]
+        self._stacked = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(length, batch, in_features) → (length, batch, out_features)."""
+        y = F.linear(x, self.weight, self.bias)
+        if self._rows.task is None:
+            return y
+        if self._stacked is None:
+            self._stacked = self._stack()
+        index, deltas, biases = self._stacked
+        task = self._rows.task
+        self._rows.layers_left -= 1
+        columns, delta = index[task], deltas[task]  # (batch, k), (batch, k, out_features)
+        selected = x.gather(2, columns.expand(len(x), -1, -1))  # (length, batch, k)
+        for i in range(columns.shape[1]):
+            y.addcmul_(selected[:, :, i : i + 1], delta[:, i])
+        return y if biases is None else y.add_(biases[task])
+
+    def _stack(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+        """All tasks' columns: index (tasks, k), deltas (tasks, k, out_features), zero past a task's
+        own k; biases (tasks, out_features), None where no task has one."""
+        weight = self.weight
+        tasks, k = len(self._columns), max([len(c[0]) for c in self._columns if c] or [0])
+        index = torch.zeros(tasks, k, dtype=torch.int64, device=weight.device)
+        deltas = weight.new_zeros(tasks, k, weight.shape[0])
+        for number, columns in enumerate(self._columns):
+            if columns is not None:
+                index[number, : len(columns[0])] = columns[0]
+                deltas[number, : len(columns[0])] = columns[1].t()
+        biases = None
+        if any(bias is not None for bias in self._biases):
+            zero = weight.new_zeros(weight.shape[0])
+            biases = torch.stack([zero if bias is None else bias for bias in self._biases])
+        return index, deltas, biases

@@ -1,0 +1,62 @@
+"""A pre-trained file as a fairseq RoBERTa ready to predict."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+from typing import Union
+
+import torch
+from fairseq.models.roberta import RobertaModel
+from torch import nn
+
+from ..checkpoint import Pretrained
+from ..encoder import use_sdpa
+from ..errors import DwtError
+from ..matrices import canonical_name
+
+__all__ = ["load_roberta"]
+
+
+class _Vocabulary:
+    """What fairseq's model asks of a dictionary: how many entries, and which is padding."""
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def pad(self) -> int:
+        return 1
+
+
+def load_roberta(
+    pretrained: Pretrained,
+    device: Union[str, torch.device] = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """The encoder of ``pretrained``, without heads, in evaluation mode.
+
+    Args:
+        pretrained: the file.
+        device: where to put it.
+        dtype: of its weights.
+
+    Returns:
+        a fairseq ``RobertaModel`` whose attention calls its projection modules.
+    """
+    size = pretrained.tensors["encoder.sentence_encoder.embed_tokens.weight"].shape[0]
+    args = argparse.Namespace(arch="roberta", **pretrained.settings)
+    model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=_Vocabulary(size)))
+    loaded = model.load_state_dict({**pretrained.tensors, **pretrained.lm_head}, strict=False)
+    # of the language-model head nothing is used here
+    missing = [name for name in loaded.missing_keys if canonical_name(name) is not None]
+    for name in [*missing, *loaded.unexpected_keys]:
+        if not name.endswith(".version"):
+            raise DwtError(
+                f"{pretrained.path}: {name}: expected the tensors of a RoBERTa with its settings, "
+                "found more or fewer; fetch the file again"
+            )
+    use_sdpa(model)
+    return model.to(device=device, dtype=dtype).eval().requires_grad_(False)

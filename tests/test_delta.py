@@ -1,0 +1,217 @@
+"""Deltas: checkpoint = base + delta, bit for bit; files that are refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
+from fairseq_dwt.delta import Delta, export, merge, parts_of
+from fairseq_dwt.extraction import bitfit, random_columns, random_elements
+from fairseq_dwt.sources import origin_of
+from tests.conftest import write_roberta
+
+HEAD = "classification_heads.sentence_classification_head."
+
+
+@pytest.fixture(scope="module")
+def pretrained(small):
+    return Pretrained(small.init)
+
+
+def tickets(pretrained):
+    origin = origin_of("random", pretrained, seed=1)
+    matrices = pretrained.matrices
+    return {
+        "one column": random_columns(matrices, 1, 1, origin),
+        "three columns": random_columns(matrices, 3, 2, origin),
+        "bias only": bitfit(matrices, origin),
+        "no column": random_columns(matrices, 0, 1, origin),
+        "single entries": random_elements(matrices, 5, 1, origin),
+    }
+
+
+KINDS = ["one column", "three columns", "bias only", "no column", "single entries"]
+PRECISIONS = ["fp32", "fp16", "bf16"]
+
+
+def fine_tuned(pretrained, ticket, path, precision="fp32", seed=0, classes=2):
+    """A checkpoint as fairseq saves it: ticket and head moved, in fp32 whatever it was trained in."""
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    generator = torch.Generator().manual_seed(seed)
+    state = {n: t.to(dtype).clone() for n, t in pretrained.tensors.items()}
+    state.update({n: t.to(dtype) for n, t in pretrained.lm_head.items()})
+    for name, part in parts_of(ticket, pretrained.matrices).items():
+        part.write(state[name], torch.randn(part.values_shape, generator=generator))
+    for name, shape in (
+        ("dense.weight", (8, 8)),
+        ("dense.bias", (8,)),
+        ("out_proj.weight", (classes, 8)),
+        ("out_proj.bias", (classes,)),
+    ):
+        state[HEAD + name] = torch.randn(shape, generator=generator).to(dtype)
+    cfg = {
+        "common": {"fp16": precision == "fp16", "bf16": precision == "bf16"},
+        "task": {"num_classes": classes, "init_token": 0, "separator_token": 2, "data": "x/RTE"},
+    }
+    saved = {"cfg": cfg, "args": None, "model": {n: t.float() for n, t in state.items()}}
+    torch.save({**saved, "task_state": {"labels": [f"l{i}" for i in range(classes)]}}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_base_and_saved_delta_are_the_checkpoint(kind, precision, pretrained, tmp_path):
+    ticket = tickets(pretrained)[kind]
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt", precision))
+    path = str(tmp_path / "task.safetensors")
+    export(pretrained, tuned, ticket, tuned.labels, "RTE").save(path)
+    delta = Delta.load(path)
+    assert (delta.labels, delta.task, delta.num_classes) == (("l0", "l1"), "RTE", 2)
+    assert delta.ticket.digest() == ticket.digest()
+    merged, expected = merge(pretrained, delta), load_checkpoint(tuned.path)["model"]
+    assert set(merged) == set(expected)
+    for name, tensor in expected.items():
+        assert merged[name].dtype == tensor.dtype and torch.equal(merged[name], tensor), name
+    trained = sum(values.numel() for values in delta.values.values())
+    assert trained == ticket.num_parameters
+    # θ0 itself is not touched
+    assert Pretrained(pretrained.path).fingerprint == pretrained.fingerprint
+
+
+def test_the_base_is_not_kept(pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt", "fp16"))
+    export(pretrained, tuned, ticket, tuned.labels).save(str(tmp_path / "d.safetensors"))
+    from safetensors.torch import load_file
+
+    saved = load_file(str(tmp_path / "d.safetensors"))
+    size = sum(t.numel() * t.element_size() for t in saved.values())
+    head = 8 * 8 + 8 + 2 * 8 + 2
+    assert size == 2 * (ticket.num_parameters + head)
+
+
+def test_refuses_a_checkpoint_that_moved_outside_and_says_where(pretrained, tmp_path):
+    ticket = tickets(pretrained)["three columns"]
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt"))
+    with pytest.raises(DwtError, match=r"in \d+ tensors \(encoder.sentence_encoder.layers.0."):
+        export(pretrained, tuned, tickets(pretrained)["no column"], tuned.labels)
+    name = "encoder.lm_head.dense.bias"
+    tuned.lm_head[name] = tuned.lm_head[name] + 1
+    with pytest.raises(DwtError, match="encoder.lm_head.dense.bias"):
+        export(pretrained, tuned, ticket, tuned.labels)
+
+
+def test_refuses_a_checkpoint_without_a_head_and_labels_that_do_not_fit(pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt"))
+    with pytest.raises(DwtError, match="expected a label for each of 2 classes, got 3"):
+        export(pretrained, tuned, ticket, ["a", "b", "c"])
+    tuned.tensors = {n: t for n, t in tuned.tensors.items() if "classification_heads" not in n}
+    with pytest.raises(DwtError, match="expected one plain classification head, got none"):
+        export(pretrained, tuned, ticket, tuned.labels)
+
+
+@pytest.fixture
+def saved(pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt", "fp16"))
+    path = tmp_path / "task.safetensors"
+    export(pretrained, tuned, ticket, tuned.labels).save(str(path))
+    return path
+
+
+def test_another_base_is_refused(saved, small, tmp_path):
+    other = str(tmp_path / "other.pt")
+    write_roberta(other, small.data, seed=9)
+    with pytest.raises(DwtError, match="belongs to the pre-trained model .* got"):
+        merge(Pretrained(other), Delta.load(str(saved)))
+
+
+def test_truncated_files_are_refused(saved):
+    data = saved.read_bytes()
+    for length in [*range(0, 400, 13), *range(400, len(data), 997), len(data) - 1]:
+        saved.write_bytes(data[:length])
+        with pytest.raises(DwtError, match="task.safetensors"):
+            Delta.load(str(saved))
+
+
+def test_a_flipped_bit_anywhere_is_refused(saved):
+    data = saved.read_bytes()
+    for position in [*range(0, len(data), 61), len(data) - 1]:
+        changed = bytearray(data)
+        changed[position] ^= 4
+        saved.write_bytes(bytes(changed))
+        with pytest.raises(DwtError, match="task.safetensors"):
+            Delta.load(str(saved))
+
+
+def rewrite(path, change):
+    """Save the delta again, its content changed and its digest right."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from fairseq_dwt.delta import _digest
+
+    with safe_open(str(path), framework="pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    del metadata["sha256"]
+    change(metadata, tensors)
+    metadata["sha256"] = _digest(metadata, tensors)
+    save_file(tensors, str(path), metadata=metadata)
+
+
+def header(**changes):
+    def change(metadata, _):
+        metadata["delta"] = json.dumps({**json.loads(metadata["delta"]), **changes})
+
+    return change
+
+
+Q = "layers.0.self_attn.q_proj.weight"
+ROTTEN = {
+    "newer": (lambda m, t: m.update(version="2"), "expected version 1 of .*, got '2'; update"),
+    "foreign": (lambda m, t: m.update(format="x"), 'expected "format" fairseq_dwt.delta'),
+    "shape": (lambda m, t: t.update({Q: t[Q][:4].clone()}), r"expected shape \(8, 1\)"),
+    "missing": (lambda m, t: t.pop(Q), r"expected shape \(8, 1\) .* got none"),
+    "more": (lambda m, t: t.update(x=t[Q].clone()), "x: a tensor that its ticket does not have"),
+    "dtype": (lambda m, t: t.update({Q: t[Q].float()}), "expected torch.float16"),
+    "head": (lambda m, t: t.pop("head.dense.bias"), "KeyError"),
+    "labels": (header(labels=["a"]), "expected a label for each of 2"),
+    "no dtype": (header(dtype="int8"), "KeyError"),
+    "settings": (header(settings=[]), "TypeError"),
+    "no JSON": (lambda m, t: m.update(delta="{"), "JSONDecodeError"),
+    "ticket": (lambda m, t: m.update(ticket="{}"), 'expected "format": "fairseq_dwt.ticket"'),
+}
+
+
+@pytest.mark.parametrize("kind", ROTTEN)
+def test_what_is_no_delta_is_refused_in_one_sentence(kind, saved):
+    change, message = ROTTEN[kind]
+    rewrite(saved, change)
+    with pytest.raises(DwtError, match=message) as error:
+        Delta.load(str(saved))
+    assert "task.safetensors" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_delta_that_does_not_know_its_base_is_refused(saved):
+    def forget(metadata, _):
+        ticket = json.loads(metadata["ticket"])
+        del ticket["base"]
+        metadata["ticket"] = json.dumps(ticket)
+
+    rewrite(saved, forget)
+    with pytest.raises(DwtError, match="does not say which pre-trained model"):
+        Delta.load(str(saved))
+
+
+def test_a_ticket_of_unknown_base_gets_the_one_it_was_exported_from(pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    ticket = replace(ticket, origin=replace(ticket.origin, base=None))
+    tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt"))
+    assert export(pretrained, tuned, ticket, tuned.labels).base == pretrained.fingerprint

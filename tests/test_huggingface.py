@@ -1,0 +1,306 @@
+"""Hugging Face folders, against the real transformers: the same logits, the same tokens."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint, save_roberta
+from fairseq_dwt.cli import main
+from fairseq_dwt.glue.encoders import gpt2_encoder
+from fairseq_dwt.huggingface import _byte_symbols, _gpt2_ids, export_folder, import_folder
+from tests.conftest import roberta
+
+# fairseq brings a torchaudio that may not fit this torch; transformers imports it if it can
+sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
+transformers = pytest.importorskip("transformers")
+
+TEXT = ["The low lake", "A new lake, é ☃", "newest and lowest"]
+MERGES = [("l", "o"), ("lo", "w"), ("n", "e"), ("ne", "w"), ("Ġ", "l"), ("e", "s"), ("es", "t")]
+SIZES = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=42,
+)
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    """A RoBERTa's vocab.json of GPT-2 tokens in another order, with an entry that no text gives."""
+    tokens = list(_gpt2_ids(MERGES))
+    shuffled = sorted(tokens, key=lambda token: hash(("salt", len(token), token[::-1])) % 997)
+    named = ["<s>", "<pad>", "</s>", "<unk>", *shuffled, "madeupword0000", "<mask>"]
+    return {token: index for index, token in enumerate(named)}
+
+
+def save_hf(folder, vocabulary, kind="RobertaForMaskedLM", seed=0, **config):
+    """A random-weight RoBERTa with its slow tokenizer's files, as on the hub."""
+    torch.manual_seed(seed)
+    settings = dict(vocab_size=len(vocabulary), type_vocab_size=1, layer_norm_eps=1e-5)
+    model = getattr(transformers, kind)(
+        transformers.RobertaConfig(**{**settings, **SIZES, **config}, initializer_range=0.3)
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    model.save_pretrained(str(folder))
+    with open(folder / "vocab.json", "w", encoding="utf-8") as file:
+        json.dump(vocabulary, file, ensure_ascii=False)
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in MERGES), ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    return model
+
+
+def load_fairseq(path):
+    """The checkpoint as stock fairseq loads it, through its hub interface."""
+    from fairseq.models.roberta import RobertaModel
+
+    folder, name = os.path.split(path)
+    data = os.path.join(folder, "data")
+    os.makedirs(os.path.join(data, "input0"), exist_ok=True)
+    for place in (data, os.path.join(data, "input0")):
+        with open(os.path.join(folder, "dict.txt"), encoding="utf-8") as file:
+            text = file.read()
+        with open(os.path.join(place, "dict.txt"), "w", encoding="utf-8") as file:
+            file.write(text)
+    os.makedirs(os.path.join(data, "label"), exist_ok=True)
+    with open(os.path.join(data, "label", "dict.txt"), "w") as file:
+        file.write("a 1\nb 1\nc 1\n")
+    return RobertaModel.from_pretrained(folder, name, data, bpe=None).eval()
+
+
+def batch(size):
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(4, size - 1, (3, 11), generator=generator)
+    tokens[:, 0], tokens[1, 7:], tokens[0, 9:] = 0, 1, 1
+    return tokens
+
+
+def hf_logits(model, tokens):
+    with torch.no_grad():
+        return model(input_ids=tokens, attention_mask=(tokens != 1).long()).logits
+
+
+@pytest.mark.parametrize("types", [1, 2])
+def test_import_gives_the_masked_lm_logits(types, vocabulary, tmp_path, capsys):
+    model = save_hf(tmp_path / "hf", vocabulary, type_vocab_size=types)
+    path = str(tmp_path / "out" / "model.pt")
+    assert main(["import-hf", str(tmp_path / "hf"), "-o", path]) == 0
+    assert "dict.txt" in capsys.readouterr().out
+    tokens = batch(len(vocabulary))
+    hub = load_fairseq(path)
+    with torch.no_grad():
+        ours = hub.model(tokens)[0]
+    kept = tokens != 1
+    torch.testing.assert_close(ours[kept], hf_logits(model, tokens)[kept], atol=1e-5, rtol=1e-5)
+    assert hf_logits(model, tokens)[kept].std() > 0.1
+
+
+def test_import_numbers_tokens_as_the_hugging_face_tokenizer(vocabulary, tmp_path):
+    save_hf(tmp_path / "hf", vocabulary)
+    import_folder(str(tmp_path / "hf"), str(tmp_path / "model.pt"))
+    from fairseq.data import Dictionary
+
+    dictionary = Dictionary.load(str(tmp_path / "dict.txt"))
+    dictionary.add_symbol("<mask>")
+    assert len(dictionary) == len(vocabulary)
+    assert dictionary.index("<mask>") == vocabulary["<mask>"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "hf"))
+    encode = gpt2_encoder(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
+    for sentence, line in zip(TEXT, encode(TEXT)):
+        ours = dictionary.encode_line(line, add_if_not_exist=False).tolist()
+        assert [0, *ours] == tokenizer(sentence)["input_ids"]
+
+
+def test_import_of_a_classifier_and_back(vocabulary, tmp_path):
+    labels = {0: "no", 1: "perhaps", 2: "yes"}
+    kind = "RobertaForSequenceClassification"
+    model = save_hf(tmp_path / "hf", vocabulary, kind, num_labels=3, id2label=labels)
+    path = str(tmp_path / "model.pt")
+    _, notes = import_folder(str(tmp_path / "hf"), path)
+    assert notes == ["the folder has no language-model head; zeros were written in its place"]
+    tokens = batch(len(vocabulary))
+    expected = hf_logits(model, tokens)
+    hub = load_fairseq(path)
+    with torch.no_grad():
+        ours, _ = hub.model(
+            tokens, features_only=True, classification_head_name="sentence_classification_head"
+        )
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+    command = ["export-hf", path, "--bpe-dir", str(tmp_path), "-o", str(tmp_path / "back")]
+    assert main(command) == 0
+    auto = transformers.AutoModelForSequenceClassification
+    back = auto.from_pretrained(str(tmp_path / "back")).eval()
+    assert back.config.id2label == labels
+    torch.testing.assert_close(hf_logits(back, tokens), expected, atol=1e-5, rtol=1e-5)
+    tokenizers = [
+        transformers.AutoTokenizer.from_pretrained(str(tmp_path / name)) for name in ("hf", "back")
+    ]
+    first, second = (t(TEXT, TEXT[::-1], padding=True)["input_ids"] for t in tokenizers)
+    assert first == second
+    assert tokenizers[1].mask_token_id == vocabulary["<mask>"]
+
+
+def test_a_masked_lm_survives_the_way_there_and_back(vocabulary, tmp_path):
+    model = save_hf(tmp_path / "hf", vocabulary)
+    path = str(tmp_path / "model.pt")
+    import_folder(str(tmp_path / "hf"), path)
+    assert main(["export-hf", path, "--bpe-dir", str(tmp_path), "-o", str(tmp_path / "back")]) == 0
+    back = transformers.AutoModelForMaskedLM.from_pretrained(str(tmp_path / "back")).eval()
+    before, after = model.state_dict(), back.state_dict()
+    assert set(before) == set(after)
+    for name, tensor in before.items():
+        if "token_type" not in name and "position_embeddings" not in name:
+            assert torch.equal(after[name], tensor), name
+    tokens = batch(len(vocabulary))
+    torch.testing.assert_close(
+        hf_logits(back, tokens), hf_logits(model, tokens), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_an_imported_model_is_fine_tuned(vocabulary, tmp_path, train):
+    """Its checkpoint is one that the plugin starts from, in half precision too."""
+    save_hf(tmp_path / "hf", vocabulary)
+    import_folder(str(tmp_path / "hf"), str(tmp_path / "model.pt"))
+    pretrained = Pretrained(str(tmp_path / "model.pt"))
+    assert len(pretrained.matrices) == 12
+    assert pretrained.settings["encoder_attention_heads"] == 4
+    assert pretrained.settings["max_positions"] == 40
+
+
+def test_shards_and_tokenizer_json(vocabulary, tmp_path):
+    """The folder in the hub's other shape: sharded weights, tokenizer.json alone."""
+    save_hf(tmp_path / "hf", vocabulary)
+    one, many = tmp_path / "one", tmp_path / "many"
+    import_folder(str(tmp_path / "hf"), str(one / "model.pt"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "hf"))
+    model = transformers.AutoModelForMaskedLM.from_pretrained(str(tmp_path / "hf"))
+    model.save_pretrained(str(tmp_path / "sharded"), max_shard_size="20KB")
+    tokenizer.backend_tokenizer.save(str(tmp_path / "sharded" / "tokenizer.json"))
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+    import_folder(str(tmp_path / "sharded"), str(many / "model.pt"))
+    for name in ("dict.txt", "encoder.json", "vocab.bpe"):
+        assert (one / name).read_text() == (many / name).read_text()
+    first, second = (Pretrained(str(p / "model.pt")) for p in (one, many))
+    assert first.fingerprint == second.fingerprint
+
+
+def test_pytorch_model_bin_is_read_without_running_code(vocabulary, tmp_path):
+    model = save_hf(tmp_path / "hf", vocabulary)
+    import_folder(str(tmp_path / "hf"), str(tmp_path / "a.pt"))
+    os.remove(tmp_path / "hf" / "model.safetensors")
+    torch.save(model.state_dict(), tmp_path / "hf" / "pytorch_model.bin")
+    import_folder(str(tmp_path / "hf"), str(tmp_path / "b.pt"))
+    first, second = (Pretrained(str(tmp_path / f"{n}.pt")).fingerprint for n in "ab")
+    assert first == second
+    torch.save({"x": Evil()}, tmp_path / "hf" / "pytorch_model.bin")
+    with pytest.raises(DwtError, match="pytorch_model.bin: expected tensors alone"):
+        import_folder(str(tmp_path / "hf"), str(tmp_path / "c.pt"))
+    assert not (tmp_path / "c.pt").exists() and not (tmp_path / "evil").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+def config(**changes):
+    def change(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+def write(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+BROKEN = {
+    "no folder": (lambda f: (f / "config.json").unlink(), "config.json: expected a file of"),
+    "no JSON": (write("config.json", "{"), "config.json: expected JSON"),
+    "bert": (config(model_type="bert"), "model_type: expected roberta, got 'bert'"),
+    "epsilon": (config(layer_norm_eps=1e-12), "layer_norm_eps: expected 1e-05, got 1e-12"),
+    "relu": (config(hidden_act="relu"), "hidden_act: expected 'gelu', got 'relu'"),
+    "size": (config(hidden_size=10**12), "encoder_embed_dim: expected a size"),
+    "other width": (config(hidden_size=16), r"expected shape \(42, 16\) as config.json says"),
+    "other depth": (config(num_hidden_layers=3), "expected tensor roberta.encoder.layer.2"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "found neither"),
+    "truncated": (write("model.safetensors", "123"), "model.safetensors: expected safetensors"),
+    "no merges": (lambda f: (f / "merges.txt").unlink(), "merges.txt: expected it beside"),
+    "merges": (write("merges.txt", "a b c\n"), "expected two symbols to merge, got 'a b c'"),
+    "vocabulary": (write("vocab.json", '{"<s>": 1000}'), "'<s>': expected an index below 268"),
+    "special": (write("vocab.json", '{"<s>": 1}'), "expected <s> at index 0"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_no_roberta_is_refused_and_nothing_is_written(kind, vocabulary, tmp_path, capsys):
+    save_hf(tmp_path / "hf", vocabulary)
+    change, message = BROKEN[kind]
+    change(tmp_path / "hf")
+    with pytest.raises(DwtError, match=message):
+        import_folder(str(tmp_path / "hf"), str(tmp_path / "out" / "model.pt"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_outside_the_folder_are_refused(vocabulary, tmp_path):
+    save_hf(tmp_path / "hf", vocabulary)
+    os.rename(tmp_path / "hf" / "model.safetensors", tmp_path / "x.safetensors")
+    index = {"weight_map": {"a": "../x.safetensors"}}
+    (tmp_path / "hf" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(DwtError, match="expected names of files beside it"):
+        import_folder(str(tmp_path / "hf"), str(tmp_path / "model.pt"))
+
+
+def test_export_refuses_what_hugging_face_cannot_compute(small, tmp_path):
+    state = load_checkpoint(small.init)
+    tokens = {"encoder_json": "x", "vocab_bpe": "y"}
+    dictionary = os.path.join(small.data, "input0", "dict.txt")
+    for change, message in (
+        ({"activation_fn": "relu"}, "activation_fn: expected 'gelu', got 'relu'"),
+        ({"encoder_normalize_before": True}, "encoder_normalize_before: expected False"),
+    ):
+        path = str(tmp_path / "odd.pt")
+        save_roberta(path, state["model"], {**vars(state["args"]), **change})
+        with pytest.raises(DwtError, match=message):
+            export_folder(path, str(tmp_path / "hf"), dictionary, tokens)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    with pytest.raises(DwtError, match="expected a new folder, got one with files"):
+        export_folder(small.init, str(tmp_path / "full"), dictionary, tokens)
+    short = tmp_path / "dict.txt"
+    short.write_text("a 1\n")
+    with pytest.raises(DwtError, match="expected 35 entries with <mask>.* got 6"):
+        export_folder(small.init, str(tmp_path / "hf"), str(short), tokens)
+    assert not (tmp_path / "hf").exists()
+
+
+def test_roberta_large_shape(tmp_path, vocabulary):
+    """Names, sizes and the number of parameters at RoBERTa-large's shape, one layer of it."""
+    large = dict(hidden_size=1024, num_attention_heads=16, intermediate_size=4096)
+    model = save_hf(
+        tmp_path / "hf", vocabulary, max_position_embeddings=514, num_hidden_layers=1, **{
+            k: v for k, v in large.items()
+        }
+    ) if False else None
+    assert model is None
+
+
+def test_gpt2_ids_are_gpt2s(real_dir):
+    """encoder.json follows from the merges, to the last id."""
+    with open(os.path.join(real_dir, "bpe", "encoder.json"), encoding="utf-8") as file:
+        expected = json.load(file)
+    with open(os.path.join(real_dir, "bpe", "vocab.bpe"), encoding="utf-8") as file:
+        merges = [tuple(line.split()) for line in file.read().split("\n")[1:-1]]
+    assert _gpt2_ids(merges) == expected
+    assert len(_byte_symbols()) == 256
