@@ -194,7 +194,9 @@ def _section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def save_roberta(
     path: str,
     tensors: Mapping[str, Tensor],
-    settings: Mapping[str, Any],
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
     labels: Optional[Sequence[str]] = None,
 ) -> None:
     """Write a checkpoint that stock fairseq loads, whole or not at all.
@@ -202,18 +204,30 @@ def save_roberta(
     Args:
         path: of the file.
         tensors: the model's state dict, by its names in a plain RoBERTa.
-        settings: of model and task, by fairseq's names; ``arch`` is roberta.
+        model: its settings, by fairseq's names.
+        task: the task's settings, ``_name`` among them.
+        dtype: in which the model was trained (see :class:`Tuned`).
         labels: label strings by class index, for those who predict with it.
     """
+    half = {"fp16": dtype == torch.float16, "bf16": dtype == torch.bfloat16}
     history = {
         "criterion_name": "",
         "optimizer_name": "",
         "lr_scheduler_state": {},
         "num_updates": 0,
     }
-    state = {
-        # before Hydra, fairseq saved all settings like this; every fairseq reads it
-        "args": argparse.Namespace(**{"arch": "roberta", "data": "", **settings}),
+    state: Dict[str, Any] = {
+        # plain dictionaries: newer torches load them without being told to trust a class
+        "args": None,
+        "cfg": {
+            "common": half,
+            "model": {"_name": "roberta", **model},
+            # the task gives its own to the model
+            "task": {"data": "", "max_positions": model["max_positions"], **task},
+            "criterion": {"_name": task["_name"]},
+            "bpe": None,
+            "tokenizer": None,
+        },
         "model": dict(tensors),
         "optimizer_history": [history],
         "extra_state": {"train_iterator": {"epoch": 1}},

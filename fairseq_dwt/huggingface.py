@@ -75,7 +75,8 @@ class Folder:
 
     Attributes:
         tensors: the state dict of a fairseq RoBERTa; with a head if the folder has one.
-        settings: of the model, and of the task if there is a head.
+        settings: of the model.
+        task: settings of the task: masked LM or, with a head, sentence prediction.
         labels: label strings by class index; None without a head.
         files: of the vocabulary, ``{file name: text}``.
         notes: sentences about what the folder lacked.
@@ -83,6 +84,7 @@ class Folder:
 
     tensors: Dict[str, Tensor]
     settings: Dict[str, Any]
+    task: Dict[str, Any]
     labels: Optional[List[str]]
     files: Dict[str, str]
     notes: List[str]
@@ -111,7 +113,7 @@ def import_folder(folder: str, output: str) -> Tuple[List[str], List[str]]:
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
         written.append(path)
-    save_roberta(output, read.tensors, read.settings, read.labels)
+    save_roberta(output, read.tensors, read.settings, read.task, labels=read.labels)
     return [output, *written], read.notes
 
 
@@ -145,10 +147,10 @@ def read_folder(folder: str) -> Folder:
         settings["untie_weights_roberta"] = True
         words = decoder
     tensors["encoder.lm_head.weight"] = words
-    labels = _import_head(found, tensors, settings, config)
+    task, labels = _import_head(found, tensors, config)
     _check_sizes(tensors, settings, folder)
     files = _vocabulary_files(folder, words.shape[0])
-    return Folder(tensors, settings, labels, files, notes)
+    return Folder(tensors, settings, task, labels, files, notes)
 
 
 def _settings(config: Mapping[str, Any], where: str) -> Dict[str, Any]:
@@ -192,7 +194,6 @@ def _settings(config: Mapping[str, Any], where: str) -> Dict[str, Any]:
         "pooler_activation_fn": "tanh",
         "dropout": config.get("hidden_dropout_prob", 0.1),
         "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
-        "task": "masked_lm",
     }
 
 
@@ -216,28 +217,26 @@ def _empty_lm_head(words: Tensor) -> Dict[str, Tensor]:
 
 
 def _import_head(
-    found: Mapping[str, Tensor],
-    tensors: Dict[str, Tensor],
-    settings: Dict[str, Any],
-    config: Mapping[str, Any],
-) -> Optional[List[str]]:
+    found: Mapping[str, Tensor], tensors: Dict[str, Tensor], config: Mapping[str, Any]
+) -> Tuple[Dict[str, Any], Optional[List[str]]]:
+    """Take over the classification head, if there is one: the task's settings, its labels."""
     if "classifier.dense.weight" not in found:
-        return None
+        return {"_name": "masked_lm"}, None
     for part in ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias"):
         tensors[f"classification_heads.{_HEAD}.{part}"] = found[f"classifier.{part}"]
     classes = found["classifier.out_proj.weight"].shape[0]
     named = config.get("id2label") or {}
-    settings.update(
-        task="sentence_prediction",
-        num_classes=classes,
-        init_token=0,
-        separator_token=2,
-        classification_head_name=_HEAD,
-        regression_target=config.get("problem_type") == "regression" or classes == 1,
-    )
-    if classes == 1:
-        return []
-    return [str(named.get(str(i), named.get(i, f"LABEL_{i}"))) for i in range(classes)]
+    task = {
+        "_name": "sentence_prediction",
+        "num_classes": classes,
+        "init_token": 0,
+        "separator_token": 2,
+        "classification_head_name": _HEAD,
+        "regression_target": config.get("problem_type") == "regression" or classes == 1,
+    }
+    if task["regression_target"]:
+        return task, []
+    return task, [str(named.get(str(i), named.get(i, f"LABEL_{i}"))) for i in range(classes)]
 
 
 def _check_sizes(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], folder: str) -> None:

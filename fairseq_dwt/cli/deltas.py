@@ -134,15 +134,8 @@ def _apply(args: argparse.Namespace) -> int:
     _ends_in(args.output, ".pt")
     delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
     tensors = merge(pretrained, delta, args.delta)
-    precision = {"torch.float16": {"fp16": True}, "torch.bfloat16": {"bf16": True}}
-    settings = {
-        **pretrained.settings,
-        **delta.settings,
-        "task": "sentence_prediction",
-        "criterion": "sentence_prediction",
-        **precision.get(str(delta.dtype), {}),
-    }
-    save_roberta(args.output, tensors, settings, delta.labels)
+    task = {"_name": "sentence_prediction", **delta.settings}
+    save_roberta(args.output, tensors, pretrained.settings, task, delta.dtype, delta.labels)
     print(f"wrote {args.output}: {os.path.getsize(args.output):,} bytes")
     return 0
 

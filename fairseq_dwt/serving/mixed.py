@@ -124,8 +124,8 @@ class MixedTasks:
             self._rows.task = None
         if self._rows.layers_left:
             raise DwtError(
-                f"{self._rows.layers_left} of {len(self._layers)} layers were gone around, so their "
-                "deltas had no effect; make the model's attention call its projection modules: "
+                f"{self._rows.layers_left} of {len(self._layers)} layers were gone around, their "
+                "deltas without effect; make the model's attention call its projection modules: "
                 "fairseq_dwt.encoder.use_sdpa(model)"
             )
         logits: List[Tensor] = [features] * len(tasks)
