@@ -222,8 +222,8 @@ def save_roberta(
         "cfg": {
             "common": half,
             "model": {"_name": "roberta", **model},
-            # the task gives its own to the model
-            "task": {"data": "", "max_positions": model["max_positions"], **task},
+            # what fairseq would look up in other sections; its task gives max_positions to the model
+            "task": {"data": "", "seed": 1, "max_positions": model["max_positions"], **task},
             "criterion": {"_name": task["_name"]},
             "bpe": None,
             "tokenizer": None,

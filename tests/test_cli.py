@@ -77,3 +77,26 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_union_intersection_difference(small, tmp_path, capsys):
+    paths = [str(tmp_path / f"{seed}.json") for seed in (1, 2, 3)]
+    for seed, path in enumerate(paths, start=1):
+        random = ["random", "--init", small.init, "-k", "3", "--seed", str(seed), "-o", path]
+        assert main(random) == 0
+    sets = [
+        {(n, c) for n, e in Ticket.load(p).matrices.items() for c in e.columns} for p in paths
+    ]
+    for name, expected in (
+        ("union", sets[0] | sets[1] | sets[2]),
+        ("intersection", sets[0] & sets[1] & sets[2]),
+        ("difference", sets[0] - sets[1] - sets[2]),
+    ):
+        out = str(tmp_path / f"{name}.json")
+        assert main([name, *paths, "-o", out]) == 0
+        got = {(n, c) for n, e in Ticket.load(out).matrices.items() for c in e.columns}
+        assert got == expected, name
+    mask = str(tmp_path / "m.safetensors")
+    assert main(["random", "--init", small.init, "--percent", "5", "-o", mask]) == 0
+    assert main(["union", paths[0], mask, "-o", out]) == 2
+    assert "expected a ticket of columns, got an element mask" in capsys.readouterr().err

@@ -150,3 +150,30 @@ def test_fits_only_its_model(ticket):
 
 def test_masks_are_bool(ticket):
     assert ticket.entries(Q).weight.dtype == torch.bool
+
+
+def columns(*of_q):
+    return Ticket({Q.name: Columns((4, 3), of_q)}, Origin("dominant", base="ab" * 32))
+
+
+def test_tickets_are_sets_of_columns_in_order():
+    other = Matrix(0, "V", "layers.0.self_attn.v_proj", 4, 3)
+    a, b = columns(2, 3, 0), columns(0, 1)
+    b = Ticket({**b.matrices, other.name: Columns((4, 3), (1,))}, b.origin)
+    union = a.union(b)
+    assert union.matrices[Q.name].columns == (2, 3, 0, 1)
+    assert union.matrices[other.name].columns == (1,)
+    assert a.intersection(b).matrices == {Q.name: Columns((4, 3), (0,))}
+    assert a.difference(b).matrices == {Q.name: Columns((4, 3), (2, 3))}
+    assert b.difference(a).matrices[Q.name].columns == (1,)
+    assert a.difference(a).matrices == {}
+    assert union.origin == Origin("union", base="ab" * 32)
+
+
+def test_sets_of_different_models_are_refused():
+    a = columns(1)
+    with pytest.raises(DwtError, match="union: was made for the pre-trained model"):
+        a.union(Ticket(a.matrices, Origin("dominant", base="cd" * 32)))
+    wide = Ticket({Q.name: Columns((4, 9), (1,))}, Origin("dominant"))
+    with pytest.raises(DwtError, match=r"expected shape \(4, 3\) in both tickets, got \(4, 9\)"):
+        a.intersection(wide)
