@@ -222,7 +222,7 @@ def save_roberta(
         "cfg": {
             "common": half,
             "model": {"_name": "roberta", **model},
-            # what fairseq would look up in other sections; its task gives max_positions to the model
+            # the task gives its max_positions to the model
             "task": {"data": "", "seed": 1, "max_positions": model["max_positions"], **task},
             "criterion": {"_name": task["_name"]},
             "bpe": None,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -159,7 +160,7 @@ class Delta:
         """Outputs of the head; 1 for regression."""
         return int(self.head["out_proj.weight"].shape[0])
 
-    @property
+    @cached_property
     def parts(self) -> Dict[str, Part]:
         """``{canonical parameter name: where its values lie}``."""
         return parts_of(self.ticket, _matrices(self.ticket))

@@ -84,9 +84,7 @@ def test_union_intersection_difference(small, tmp_path, capsys):
     for seed, path in enumerate(paths, start=1):
         random = ["random", "--init", small.init, "-k", "3", "--seed", str(seed), "-o", path]
         assert main(random) == 0
-    sets = [
-        {(n, c) for n, e in Ticket.load(p).matrices.items() for c in e.columns} for p in paths
-    ]
+    sets = [{(n, c) for n, e in Ticket.load(p).matrices.items() for c in e.columns} for p in paths]
     for name, expected in (
         ("union", sets[0] | sets[1] | sets[2]),
         ("intersection", sets[0] & sets[1] & sets[2]),

@@ -91,6 +91,13 @@ class MixedTasks:
         self._tasks.remove(name)
         del self.model.classification_heads[name]  # type: ignore[union-attr, operator]
 
+    def buffers(self) -> List[Tensor]:
+        """What it keeps beside the model's own weights: stacked columns, biases, heads."""
+        stacked = [layer.stacked() for layer in self._layers.values()]
+        heads: Any = self.model.classification_heads
+        own = [tensor for tensors in stacked for tensor in tensors if tensor is not None]
+        return own + [p for name in self._tasks for p in heads[name].parameters()]
+
     def close(self) -> None:
         """Remove all tasks; the model's layers are plain ones again."""
         for name in self.tasks:
@@ -194,9 +201,7 @@ class _MixedLinear(nn.Linear):
         y = F.linear(x, self.weight, self.bias)
         if self._rows.task is None:
             return y
-        if self._stacked is None:
-            self._stacked = self._stack()
-        index, deltas, biases = self._stacked
+        index, deltas, biases = self.stacked()
         task = self._rows.task
         self._rows.layers_left -= 1
         columns, delta = index[task], deltas[task]  # (batch, k), (batch, k, out_features)
@@ -205,9 +210,14 @@ class _MixedLinear(nn.Linear):
             y.addcmul_(selected[:, :, i : i + 1], delta[:, i])
         return y if biases is None else y.add_(biases[task])
 
-    def _stack(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def stacked(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """All tasks' columns: index (tasks, k), deltas (tasks, k, out_features), zero past a task's
-        own k; biases (tasks, out_features), None where no task has one."""
+        own k; biases (tasks, out_features), None where no task has one. Made when first needed."""
+        if self._stacked is None:
+            self._stacked = self._stack()
+        return self._stacked
+
+    def _stack(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         weight = self.weight
         tasks, k = len(self._columns), max([len(c[0]) for c in self._columns if c] or [0])
         index = torch.zeros(tasks, k, dtype=torch.int64, device=weight.device)
