@@ -8,7 +8,7 @@ import sys
 from typing import List, Optional, TextIO, Tuple
 
 from ..checkpoint import Pretrained, Tuned, save_roberta
-from ..delta import Delta, export, merge
+from ..delta import DTYPES, Delta, export, merge
 from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..glue.encoders import add_encoder_options, make_encoder
@@ -51,6 +51,7 @@ def add_commands(add: Add) -> None:
     predict.add_argument("-o", "--output", help="file to write [standard output]")
     predict.add_argument("--scores", action="store_true", help="probability of each label too")
     predict.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
+    predict.add_argument("--dtype", choices=list(DTYPES), default="float32", help="[%(default)s]")
     predict.add_argument("--device", help="cpu, cuda, cuda:1 … [cuda where there is one]")
     add_encoder_options(predict)
 
@@ -153,7 +154,8 @@ def _predict(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise DwtError(f"--batch-size: expected 1 or more, got {args.batch_size}")
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    predictor = Predictor(pretrained, encode, dictionary, device=device, batch_size=args.batch_size)
+    dtype = DTYPES[args.dtype]
+    predictor = Predictor(pretrained, encode, dictionary, device, dtype, args.batch_size)
     examples = _read_examples(args.input, None if task is None else task.num_inputs)
     predictions = predictor(delta, examples, progress=sys.stderr.isatty())
     scale = 1.0 if task is None else task.scale
