@@ -10,8 +10,11 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
-from fairseq_dwt.delta import Delta, export, merge, parts_of
+from fairseq_dwt.delta import HEAD as HEAD_PARTS
+from fairseq_dwt.delta import SETTINGS, Delta, export, merge, parts_of
 from fairseq_dwt.extraction import bitfit, random_columns, random_elements
+from fairseq_dwt.matrices import ticket_matrices
+from fairseq_dwt.origin import Origin
 from fairseq_dwt.sources import origin_of
 from tests.conftest import write_roberta
 
@@ -215,3 +218,33 @@ def test_a_ticket_of_unknown_base_gets_the_one_it_was_exported_from(pretrained, 
     ticket = replace(ticket, origin=replace(ticket.origin, base=None))
     tuned = Tuned(fine_tuned(pretrained, ticket, tmp_path / "tuned.pt"))
     assert export(pretrained, tuned, ticket, tuned.labels).base == pretrained.fingerprint
+
+
+@pytest.mark.parametrize("k, limit", [(1, 500_000), (3, 1_400_000)])
+def test_the_size_of_roberta_larges_deltas(k, limit, tmp_path):
+    """In fp16, of 24 layers of width 1024, the head aside."""
+    shapes = {"q_proj": (1024, 1024), "k_proj": (1024, 1024), "v_proj": (1024, 1024)}
+    shapes = {f"self_attn.{name}": shape for name, shape in shapes.items()}
+    shapes.update({"self_attn.out_proj": (1024, 1024), "fc1": (4096, 1024), "fc2": (1024, 4096)})
+    matrices = ticket_matrices(
+        {
+            f"encoder.sentence_encoder.layers.{layer}.{name}.weight": shape
+            for layer in range(24)
+            for name, shape in shapes.items()
+        }
+    )
+    ticket = random_columns(matrices, k, 1, Origin("dominant", base="ab" * 32))
+    head = {
+        name: torch.zeros(shape, dtype=torch.float16)
+        for name, shape in zip(HEAD_PARTS, [(1024, 1024), (1024,), (2, 1024), (2,)])
+    }
+    values = {
+        name: torch.zeros(part.values_shape, dtype=torch.float16)
+        for name, part in parts_of(ticket, matrices).items()
+    }
+    settings = dict.fromkeys(SETTINGS, 0)
+    delta = Delta(ticket, values, head, ("a", "b"), settings, torch.float16, torch.float32)
+    path = tmp_path / "large.safetensors"
+    delta.save(str(path))
+    assert path.stat().st_size - 2 * sum(t.numel() for t in head.values()) <= limit
+    assert Delta.load(str(path)).ticket.digest() == ticket.digest()
