@@ -10,14 +10,14 @@ import argparse
 import hashlib
 import os
 import pickle
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
 
 from .errors import DwtError
 from .files import replacing
-from .matrices import canonical_name, is_head, ticket_matrices
+from .matrices import canonical_name, is_head, is_known, ticket_matrices
 
 __all__ = [
     "Pretrained",
@@ -81,7 +81,7 @@ def load_checkpoint(path: str) -> Dict[str, Any]:
             f"({_reason(error)}); if you trust the file, load it with "
             "torch.load(weights_only=False) and save its 'model' and 'args' again"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # bytes that are no pickle raise whatever they come upon
         raise DwtError(
             f"{path}: expected a fairseq checkpoint, got a file that torch cannot read "
             f"({_reason(error)}); it may be truncated: fetch or save it again"
@@ -89,9 +89,35 @@ def load_checkpoint(path: str) -> Dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
         raise DwtError(
             f"{path}: expected a fairseq checkpoint (a dictionary with 'model'), got "
-            f"{type(state).__name__}; a Hugging Face file must be converted first"
+            f"{type(state).__name__}; a Hugging Face file must be converted first (fairseq-dwt "
+            "import-hf)"
         )
+    _check_content(state, path)
     return state
+
+
+def _check_content(state: Mapping[str, Any], path: str) -> None:
+    for name, tensor in state["model"].items():
+        if not isinstance(name, str) or not torch.is_tensor(tensor):
+            raise DwtError(f"{path}: {name!r}: expected a tensor by name, got another thing in it")
+        size = tensor.numel() * tensor.element_size()
+        if tensor.layout != torch.strided or size > tensor.untyped_storage().nbytes():
+            raise DwtError(f"{path}: {name}: expected a dense tensor, got one without its values")
+    cfg = state.get("cfg")
+    sections = {f"cfg.{k}": cfg.get(k) for k in _SECTIONS} if isinstance(cfg, Mapping) else {}
+    history = state.get("optimizer_history")
+    history = history if isinstance(history, list) else []
+    content = {"cfg": cfg, "task_state": state.get("task_state"), "args": state.get("args")}
+    content.update({**sections, "optimizer_history": history[-1] if history else None})
+    for key, value in content.items():
+        if not isinstance(value, (Mapping, argparse.Namespace, type(None))):
+            raise DwtError(
+                f"{path}: {key}: expected what fairseq saves, got {type(value).__name__}"
+            )
+
+
+#: The sections of a checkpoint's cfg that are read here.
+_SECTIONS = ("common", "model", "task")
 
 
 def _reason(error: Exception) -> str:
@@ -147,6 +173,8 @@ class Tuned:
         path: of the file.
         tensors: as :func:`model_tensors`, in ``dtype``.
         lm_head: as :func:`lm_head_tensors`, in ``dtype``.
+        strange: names of tensors that no RoBERTa has.
+        model_settings: of the model, by fairseq's names.
         dtype: in which the model was trained.
         saved_dtype: of the tensors in the file.
         settings: of the task, by fairseq's names.
@@ -154,12 +182,14 @@ class Tuned:
         num_updates: updates made; None where unknown.
 
     Raises:
-        DwtError: the file cannot be read.
+        DwtError: the file cannot be read, or holds values that its precision does not have.
     """
 
     def __init__(self, path: str):
         state = load_checkpoint(path)
         self.path = path
+        self.model_settings = _section(state, "model")
+        self.strange = [name for name in state["model"] if not is_known(name)]
         tensors = model_tensors(state["model"])
         floating = [t.dtype for t in tensors.values() if t.is_floating_point()]
         self.saved_dtype = floating[0] if floating else torch.float32
@@ -169,17 +199,25 @@ class Tuned:
             self.dtype = torch.bfloat16
         elif common.get("fp16"):
             self.dtype = torch.float16
-        self.tensors = {name: self._cast(tensor) for name, tensor in tensors.items()}
+        self.tensors = {name: self._cast(name, tensor) for name, tensor in tensors.items()}
         lm_head = lm_head_tensors(state["model"])
-        self.lm_head = {name: self._cast(tensor) for name, tensor in lm_head.items()}
+        self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
         self.settings = _section(state, "task")
         labels = (state.get("task_state") or {}).get("labels")
-        self.labels: Optional[List[str]] = None if labels is None else list(labels)
+        self.labels = [str(label) for label in labels] if isinstance(labels, list) else None
         history = state.get("optimizer_history") or [{}]
         self.num_updates: Optional[int] = history[-1].get("num_updates")
 
-    def _cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+    def _cast(self, name: str, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or tensor.dtype == self.dtype:
+            return tensor
+        cast = tensor.to(self.dtype)
+        if not torch.equal(cast.to(tensor.dtype).nan_to_num(), tensor.nan_to_num()):
+            raise DwtError(
+                f"{self.path}: {name}: expected values of {self.dtype}, in which its settings say "
+                "it was trained, got others (averaged checkpoints?); name a checkpoint as trained"
+            )
+        return cast
 
 
 def _section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .checkpoint import Pretrained, Tuned
+from .checkpoint import FUNCTION, SIZES, Pretrained, Tuned
 from .element_mask import AnyTicket, ElementMask, pack, unpack
 from .errors import DwtError
 from .files import read_safetensors, replacing
@@ -206,7 +206,10 @@ class Delta:
             metadata["masks"] = json.dumps({"origin": origin, "shapes": shapes})
             tensors.update({f"{n}.mask": pack(mask) for n, mask in self.ticket.masks.items()})
         metadata["sha256"] = _digest(metadata, tensors)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # cloned: safetensors refuses tensors that share their memory
+        tensors = {
+            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+        }
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -227,7 +230,7 @@ class Delta:
             return cls._from_file(metadata, tensors, path)
         except DwtError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except Exception as error:  # whatever JSON of another shape leads to
             raise DwtError(
                 f"{path}: expected a delta, got a file with other content "
                 f"({type(error).__name__}: {error}); export it again"
@@ -271,7 +274,36 @@ class Delta:
             str(header["made_by"]),
         )
         _check_head(delta, path)
+        _check_settings(delta, path)
         return delta
+
+    def check_width(self, width: int, where: str) -> None:
+        """Refuse a head for features of another width than the model's (DwtError)."""
+        if self.head["dense.weight"].shape[1] != width:
+            raise DwtError(
+                f"{where}: expected a head for features of width {width}, got "
+                f"{self.head['dense.weight'].shape[1]}"
+            )
+
+
+def _check_settings(delta: Delta, where: str) -> None:
+    settings, name = delta.settings, delta.settings["classification_head_name"]
+    tokens = [settings["init_token"], settings["separator_token"]]
+    fits = {
+        "num_classes": settings["num_classes"] == delta.num_classes,
+        "classification_head_name": isinstance(name, str) and name != "" and "." not in name,
+        "init_token": tokens[0] is None or (type(tokens[0]) is int and tokens[0] >= 0),
+        "separator_token": tokens[1] is None or (type(tokens[1]) is int and tokens[1] >= 0),
+        "max_positions": type(settings["max_positions"]) is int and settings["max_positions"] > 0,
+        "regression_target": settings["regression_target"] is False
+        or (settings["regression_target"] is True and delta.num_classes == 1),
+    }
+    for key, fit in fits.items():
+        if not fit:
+            raise DwtError(
+                f"{where}: {key}: expected a setting that fits its head, got {settings[key]!r}; "
+                "export it again"
+            )
 
 
 def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str) -> AnyTicket:
@@ -284,16 +316,18 @@ def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: 
 
 
 def _check_head(delta: Delta, where: str) -> None:
-    inner, classes = delta.head["dense.bias"].shape[0], delta.num_classes
+    shapes = {name: tuple(tensor.shape) for name, tensor in delta.head.items()}
+    last = shapes["out_proj.weight"]
+    expected = {"dense.bias": last[1:], "out_proj.bias": last[:1]}
     fits = (
-        delta.head["dense.weight"].dim() == 2
-        and delta.head["dense.weight"].shape[0] == inner
-        and tuple(delta.head["out_proj.weight"].shape) == (classes, inner)
-        and tuple(delta.head["out_proj.bias"].shape) == (classes,)
+        len(last) == len(shapes["dense.weight"]) == 2
+        and min(*last, *shapes["dense.weight"]) > 0
+        and shapes["dense.weight"][0] == last[1]
+        and all(shapes[name] == shape for name, shape in expected.items())
     )
     if not fits:
-        shapes = {name: tuple(tensor.shape) for name, tensor in delta.head.items()}
         raise DwtError(f"{where}: expected the shapes of one classification head, got {shapes}")
+    classes = last[0]
     if delta.labels and len(delta.labels) != classes:
         raise DwtError(
             f"{where}: expected a label for each of {classes} classes, got {len(delta.labels)}"
@@ -354,7 +388,20 @@ def export(
             f"{tuned.path}: expected the values of {pretrained.path} outside the ticket, got "
             f"others in {len(moved)} tensors ({names}); name the ticket that it was trained in"
         )
+    for key in (*SIZES, *FUNCTION):
+        got, expected = tuned.model_settings.get(key), pretrained.settings.get(key)
+        if got is not None and expected is not None and got != expected:
+            raise DwtError(
+                f"{tuned.path}: {key}: expected {expected!r} as in {pretrained.path}, got {got!r}; "
+                "a delta holds weights, the model's settings are the base's"
+            )
     name, head = _only_head(tuned)
+    mixed = {str(t.dtype) for t in tuned.tensors.values() if t.is_floating_point()}
+    if mixed != {str(tuned.dtype)} or tuned.saved_dtype not in DTYPES.values():
+        raise DwtError(
+            f"{tuned.path}: expected weights of one precision, one of {', '.join(DTYPES)}, got "
+            f"{', '.join(sorted(mixed))}"
+        )
     settings = {key: tuned.settings.get(key) for key in SETTINGS}
     settings["num_classes"] = int(head["out_proj.weight"].shape[0])
     settings["classification_head_name"] = name
@@ -375,6 +422,8 @@ def export(
         task=task,
     )
     _check_head(delta, tuned.path)
+    delta.check_width(pretrained.settings["encoder_embed_dim"], tuned.path)
+    _check_settings(delta, tuned.path)
     return delta
 
 
@@ -382,7 +431,7 @@ def _only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
     heads: Dict[str, Dict[str, Tensor]] = {}
     for name, tensor in tuned.tensors.items():
         if name.startswith("classification_heads."):
-            _, head, part = name.split(".", 2)
+            head, _, part = name[len("classification_heads.") :].partition(".")
             heads.setdefault(head, {})[part] = tensor
     if len(heads) != 1 or set(next(iter(heads.values()))) != set(HEAD):
         raise DwtError(
@@ -408,6 +457,7 @@ def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> Dict[st
     """
     delta.ticket.check_fits(pretrained.matrices, None, where)
     delta.check_base(pretrained.fingerprint, where)
+    delta.check_width(pretrained.settings["encoder_embed_dim"], where)
     tied: Dict[int, Tensor] = {}
     merged = {}
     for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
@@ -418,7 +468,7 @@ def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> Dict[st
         merged[name] = init.to(delta.dtype).to(delta.saved_dtype)
         tied[init.data_ptr()] = merged[name]
     for name, part in delta.parts.items():
-        tensor = merged[name].clone()
+        tensor = merged[name].clone(memory_format=torch.contiguous_format)
         part.write(tensor, delta.values[name])
         merged[name] = tensor
     for name, tensor in delta.head.items():

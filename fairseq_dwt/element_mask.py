@@ -116,7 +116,7 @@ class ElementMask:
             return cls(masks, Origin(**origin))
         except DwtError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
 
 
@@ -127,6 +127,8 @@ def pack(mask: torch.Tensor) -> torch.Tensor:
 
 def unpack(packed: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
     """The inverse of :func:`pack`; ValueError where the bytes are not those of ``shape``."""
+    if len(shape) != 2 or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"expected a shape (out_features, in_features + 1), got {shape}")
     count = shape[0] * shape[1]
     if packed.dtype != torch.uint8 or packed.numel() != (count + 7) // 8:
         raise ValueError(

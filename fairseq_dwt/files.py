@@ -93,7 +93,7 @@ def read_safetensors(path: str, kind: str, version: int) -> Tuple[Dict[str, str]
                     f"{metadata.get('version')!r}; update fairseq_dwt to read it"
                 )
             return metadata, {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, DwtError):
             raise
         raise DwtError(

@@ -16,6 +16,7 @@ __all__ = [
     "Matrix",
     "canonical_name",
     "is_head",
+    "is_known",
     "is_layer",
     "ticket_layers",
     "ticket_matrices",
@@ -40,6 +41,13 @@ _WEIGHT = re.compile(
     + r"))\.weight"
 )
 
+_KNOWN = re.compile(
+    re.escape(_ENCODER)
+    + r"(version|(embed_tokens|embed_positions|layernorm_embedding|layer_norm|"
+    + r"layers\.\d+\.(self_attn_layer_norm|final_layer_norm|self_attn\.([qkv]_proj|out_proj)"
+    + r"|fc1|fc2))\.(weight|bias)|embed_positions\._float_tensor"
+    + r"|layers\.\d+\.self_attn\.in_proj_(weight|bias))"
+)
 _FAST_PATH_COPY = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
 
 
@@ -105,6 +113,18 @@ def is_layer(name: str) -> bool:
 def is_head(name: str) -> bool:
     """Whether a parameter belongs to a classification head: always trained, never counted."""
     return "classification_heads." in name
+
+
+def is_known(name: str) -> bool:
+    """Whether a state dict's name is one that a fairseq RoBERTa has.
+
+    >>> is_known("encoder.pooler.weight")
+    False
+    """
+    canonical = canonical_name(name)
+    if canonical is None:
+        return is_head(name) or "lm_head." in name or bool(_FAST_PATH_COPY.search(name))
+    return bool(_KNOWN.fullmatch(canonical))
 
 
 def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:

@@ -25,6 +25,8 @@ __all__ = ["Columns", "Entries", "Origin", "Ticket"]
 
 FORMAT = "fairseq_dwt.ticket"
 VERSION = 1
+#: No model has more features; a file that claims more is refused before anything is allocated.
+_LARGEST = 2**20
 
 
 @dataclass(frozen=True)
@@ -249,8 +251,10 @@ class Ticket:
 
 def _check_columns(name: str, entry: Columns) -> None:
     rows, width = entry.shape
-    if rows < 1 or width < 1:
-        raise DwtError(f"matrix {name}: expected a shape of positive sizes, got {entry.shape}")
+    if not (1 <= rows <= _LARGEST and 1 <= width <= _LARGEST):
+        raise DwtError(
+            f"matrix {name}: expected a shape of sizes from 1 to {_LARGEST:,}, got {entry.shape}"
+        )
     for column in entry.columns:
         if not 0 <= column <= width:
             raise DwtError(

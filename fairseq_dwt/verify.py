@@ -9,6 +9,7 @@ import torch
 
 from .checkpoint import Pretrained, Tuned
 from .element_mask import AnyTicket
+from .matrices import is_head
 
 __all__ = ["Moved", "moved_outside"]
 
@@ -19,7 +20,7 @@ class Moved:
 
     Attributes:
         name: canonical name.
-        entries: how many changed; -1 where the tensor is missing or has another shape.
+        entries: how many changed; -1 where one of the two lacks the tensor or has another shape.
     """
 
     name: str
@@ -49,7 +50,8 @@ def moved_outside(
         entries = ticket.entries(matrix)
         allowed[matrix.weight], allowed[matrix.bias] = entries.weight, entries.bias
     moved = []
-    for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
+    compared = {**pretrained.tensors, **pretrained.lm_head}
+    for name, init in compared.items():
         now = state.get(name)
         if now is None or now.shape != init.shape:
             moved.append(Moved(name, -1))
@@ -60,7 +62,8 @@ def moved_outside(
             changed = changed & ~mask
         if changed.any():
             moved.append(Moved(name, int(changed.sum())))
-    return moved
+    more = [n for n in state if n not in compared and not is_head(n) and not n.endswith(".version")]
+    return moved + [Moved(name, -1) for name in [*more, *tuned.strange]]
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -242,7 +242,8 @@ def test_the_size_of_roberta_larges_deltas(k, limit, tmp_path):
         name: torch.zeros(part.values_shape, dtype=torch.float16)
         for name, part in parts_of(ticket, matrices).items()
     }
-    settings = dict.fromkeys(SETTINGS, 0)
+    settings = {**dict.fromkeys(SETTINGS, 2), "classification_head_name": "x"}
+    settings["regression_target"] = False
     delta = Delta(ticket, values, head, ("a", "b"), settings, torch.float16, torch.float32)
     path = tmp_path / "large.safetensors"
     delta.save(str(path))

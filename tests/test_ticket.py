@@ -79,7 +79,7 @@ def test_the_digest_is_of_what_is_trained_not_of_its_rank(ticket):
         (Columns((4, 3), (1,), (5,)), "expected counts from 1 to 4"),
         (Columns((4, 3), (1,), (0,)), "expected counts from 1 to 4"),
         (Columns((4, 3), (1, 2), (1, 2)), "descending"),
-        (Columns((0, 3), (1,)), "positive sizes"),
+        (Columns((0, 3), (1,)), "of sizes from 1 to"),
     ],
 )
 def test_inconsistent_columns_are_refused(columns, message):

@@ -29,7 +29,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except OSError as error:
         return _failed(args.name, f"error: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
-        _failed(args.name, "interrupted; nothing was written")
+        _failed(args.name, "interrupted; unfinished files were removed")
         return 130
 
 

@@ -72,7 +72,9 @@ def _verify(args: argparse.Namespace) -> int:
     moved = moved_outside(pretrained, args.tuned, ticket)
     for tensor in moved:
         what = (
-            "missing or of another shape" if tensor.entries < 0 else f"{tensor.entries:,} entries"
+            "in one of the two only, or of another shape"
+            if tensor.entries < 0
+            else f"{tensor.entries:,} entries"
         )
         print(f"{tensor.name}: {what}")
     if moved:
@@ -150,10 +152,18 @@ def _predict(args: argparse.Namespace) -> int:
     task = None if args.task is None else glue_task(args.task)
     delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
     delta.check_base(pretrained.fingerprint, args.delta)
+    delta.check_width(pretrained.settings["encoder_embed_dim"], args.delta)
     encode, dictionary = make_encoder(args)
     if args.batch_size < 1:
         raise DwtError(f"--batch-size: expected 1 or more, got {args.batch_size}")
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise DwtError(
+            f"--device: expected one that torch can use, got {device} ({reason})"
+        ) from None
     dtype = DTYPES[args.dtype]
     predictor = Predictor(pretrained, encode, dictionary, device, dtype, args.batch_size)
     examples = _read_examples(args.input, None if task is None else task.num_inputs)

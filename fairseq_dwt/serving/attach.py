@@ -68,13 +68,14 @@ class DeltaHost:
         check_delta(self.model, self.base, name, delta)
         if wins is None:
             self._refuse_overlap(name, delta)
+        # first what can fail
+        add_head(self.model, name, delta)
         above = [] if wins is not False else [(n, d) for n, d, _ in self._stack]
         for _ in above:
             self._pop()
         self._push(name, delta)
         for other in above:
             self._push(*other)
-        add_head(self.model, name, delta)
 
     def detach(self, name: str) -> None:
         """Put back what the delta overwrote and remove its head.
@@ -161,9 +162,7 @@ def check_delta(
     shapes = {n: p.shape for n, p in model.named_parameters()}
     matrices = list(ticket_layers(shapes).values())
     delta.ticket.check_fits(matrices, base, name)
-    width, got = matrices[0].in_features, delta.head["dense.weight"].shape[1]
-    if got != width:
-        raise DwtError(f"{name}: expected a head for features of width {width}, got {got}")
+    delta.check_width(matrices[0].in_features, name)
 
 
 def add_head(model: nn.Module, name: str, delta: Delta) -> None:
@@ -174,5 +173,12 @@ def add_head(model: nn.Module, name: str, delta: Delta) -> None:
     )
     head: nn.Module = model.classification_heads[name]  # type: ignore[index, assignment]
     like = next(model.parameters())
-    head.load_state_dict(dict(delta.head))
+    try:
+        head.load_state_dict(dict(delta.head))
+    except RuntimeError:
+        del model.classification_heads[name]  # type: ignore[union-attr, operator]
+        raise DwtError(
+            f"{name}: expected a model with plain classification heads, got one whose heads have "
+            "other tensors (spectral_norm_classification_head?)"
+        ) from None
     head.to(device=like.device, dtype=like.dtype).train(model.training)

@@ -34,7 +34,8 @@ class MixedTasks:
     >>> logits = mixed(tokens, ["rte", "cola", "rte"])  # doctest: +SKIP
 
     The model's ticket layers compute as above until :meth:`close`. Its weights are never written
-    to, and its state dict stays as it is. Not for training.
+    to, and its state dict stays as it is. Not for training, nor for a model with deltas attached:
+    differences are taken from the weights that it holds when a task is added.
 
     Args:
         model: a fairseq RoBERTa in evaluation mode that holds the pre-trained weights, and whose
@@ -51,6 +52,11 @@ class MixedTasks:
         self._layers: Dict[str, _MixedLinear] = {}
         self._matrices: Dict[str, Matrix] = ticket_layers(shapes)
         modules = dict(model.named_modules())
+        for name in self._matrices:
+            if type(modules[name]) is not nn.Linear:
+                raise DwtError(
+                    f"{name}: expected a plain linear layer, got {type(modules[name]).__name__}"
+                )
         for name in self._matrices:
             self._layers[name] = _MixedLinear.of(modules[name], self._rows)
 
@@ -75,12 +81,12 @@ class MixedTasks:
                 f"{name}: expected a delta of columns, got one of single entries, which has no "
                 "small product; merge it (fairseq-dwt apply) or attach it alone"
             )
+        add_head(self.model, name, delta)
         parts = delta.parts
         for layer_name, matrix in self._matrices.items():
             weight = parts.get(matrix.weight)
             columns = None if weight is None else (weight.columns, delta.values[matrix.weight])
             self._layers[layer_name].add(columns, delta.values.get(matrix.bias))
-        add_head(self.model, name, delta)
         self._tasks.append(name)
 
     def remove(self, name: str) -> None:
@@ -123,6 +129,8 @@ class MixedTasks:
             raise DwtError(f"tasks: expected one for each of {len(tokens)} rows, got {len(tasks)}")
         for name in sorted(set(tasks)):
             self._check(name)
+        if not len(tasks):
+            return []
         numbers = torch.tensor([self._tasks.index(name) for name in tasks], device=tokens.device)
         self._rows.task, self._rows.layers_left = numbers, len(self._layers)
         try:
@@ -168,8 +176,6 @@ class _MixedLinear(nn.Linear):
     @classmethod
     def of(cls, linear: nn.Module, rows: _Rows) -> _MixedLinear:
         """``linear`` itself, made one."""
-        if type(linear) is not nn.Linear:
-            raise DwtError(f"expected plain linear layers, got {type(linear).__name__}")
         # the class, not the object: parameters and their names stay
         linear.__class__ = cls
         assert isinstance(linear, cls)

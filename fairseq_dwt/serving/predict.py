@@ -70,6 +70,7 @@ class Predictor:
             )
         self.model = load_roberta(pretrained, device, dtype)
         self.host = DeltaHost(self.model, pretrained.fingerprint)
+        self._max_positions = int(pretrained.settings["max_positions"])
         self._device, self._batch_size = torch.device(device), batch_size
 
     @torch.no_grad()
@@ -122,7 +123,12 @@ class Predictor:
         flat = [sentence.strip() for example in examples for sentence in example]
         lines = iter(self._encode(flat))
         sides = (delta.settings["init_token"], delta.settings["separator_token"])
-        limit = int(delta.settings["max_positions"])
+        limit = min(int(delta.settings["max_positions"]), self._max_positions)
+        for side in sides:
+            if side is not None and side >= len(self._dictionary):
+                raise DwtError(
+                    f"delta: expected special tokens below {len(self._dictionary)}, got {side}"
+                )
         index_of, unknown = self._dictionary.indices.get, self._dictionary.unk()
         end = self._dictionary.eos()
         encoded = []
