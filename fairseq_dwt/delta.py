@@ -33,7 +33,7 @@ from .ticket import Ticket
 from .verify import moved_outside
 from .version import __version__
 
-__all__ = ["Delta", "Part", "export", "merge", "parts_of"]
+__all__ = ["Delta", "Part", "check_head", "export", "merge", "only_head", "parts_of"]
 
 FORMAT = "fairseq_dwt.delta"
 VERSION = 1
@@ -273,7 +273,7 @@ class Delta:
             header.get("task"),
             str(header["made_by"]),
         )
-        _check_head(delta, path)
+        check_head(delta.head, delta.labels, path)
         _check_settings(delta, path)
         return delta
 
@@ -315,8 +315,9 @@ def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: 
     return ElementMask(masks, Origin(**saved["origin"]))
 
 
-def _check_head(delta: Delta, where: str) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in delta.head.items()}
+def check_head(head: Mapping[str, Tensor], labels: Sequence[str], where: str) -> None:
+    """Refuse tensors that are no classification head, or labels that do not fit it (DwtError)."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
     last = shapes["out_proj.weight"]
     expected = {"dense.bias": last[1:], "out_proj.bias": last[:1]}
     fits = (
@@ -328,9 +329,9 @@ def _check_head(delta: Delta, where: str) -> None:
     if not fits:
         raise DwtError(f"{where}: expected the shapes of one classification head, got {shapes}")
     classes = last[0]
-    if delta.labels and len(delta.labels) != classes:
+    if labels and len(labels) != classes:
         raise DwtError(
-            f"{where}: expected a label for each of {classes} classes, got {len(delta.labels)}"
+            f"{where}: expected a label for each of {classes} classes, got {len(labels)}"
         )
 
 
@@ -395,7 +396,7 @@ def export(
                 f"{tuned.path}: {key}: expected {expected!r} as in {pretrained.path}, got {got!r}; "
                 "a delta holds weights, the model's settings are the base's"
             )
-    name, head = _only_head(tuned)
+    name, head = only_head(tuned)
     mixed = {str(t.dtype) for t in tuned.tensors.values() if t.is_floating_point()}
     if mixed != {str(tuned.dtype)} or tuned.saved_dtype not in DTYPES.values():
         raise DwtError(
@@ -421,13 +422,14 @@ def export(
         saved_dtype=tuned.saved_dtype,
         task=task,
     )
-    _check_head(delta, tuned.path)
+    check_head(delta.head, delta.labels, tuned.path)
     delta.check_width(pretrained.settings["encoder_embed_dim"], tuned.path)
     _check_settings(delta, tuned.path)
     return delta
 
 
-def _only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
+def only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
+    """The one classification head of a checkpoint: its name and tensors (DwtError if not one)."""
     heads: Dict[str, Dict[str, Tensor]] = {}
     for name, tensor in tuned.tensors.items():
         if name.startswith("classification_heads."):

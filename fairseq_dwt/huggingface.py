@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Pretrained, Tuned, save_roberta
+from .delta import check_head, only_head
 from .errors import DwtError
 from .files import replacing, replacing_folder
 
@@ -52,6 +53,7 @@ _LM_HEAD = {
 _HEAD = "sentence_classification_head"
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _MASK = "<mask>"
+_BERT_MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def _name_pairs(layers: int) -> Dict[str, str]:
@@ -107,6 +109,13 @@ def import_folder(folder: str, output: str) -> Tuple[List[str], List[str]]:
     """
     read = read_folder(folder)
     beside = os.path.dirname(os.path.abspath(output))
+    for name, text in read.files.items():
+        path = os.path.join(beside, name)
+        if os.path.exists(path) and Path(path).read_text(encoding="utf-8") != text:
+            raise DwtError(
+                f"{path}: expected no vocabulary of another model beside {output}, got one; write "
+                "into a folder of its own"
+            )
     written = []
     for name, text in read.files.items():
         path = os.path.join(beside, name)
@@ -119,6 +128,18 @@ def import_folder(folder: str, output: str) -> Tuple[List[str], List[str]]:
 
 def read_folder(folder: str) -> Folder:
     """Read a Hugging Face RoBERTa folder (see :func:`import_folder`); runs no code from it."""
+    try:
+        return _read_folder(folder)
+    except DwtError:
+        raise
+    except Exception as error:  # whatever tensors and JSON of another shape lead to
+        raise DwtError(
+            f"{folder}: expected a Hugging Face RoBERTa, got a folder with other content "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from None
+
+
+def _read_folder(folder: str) -> Folder:
     config = _read_json(folder, "config.json")
     settings = _settings(config, os.path.join(folder, "config.json"))
     found = _read_weights(folder)
@@ -138,17 +159,24 @@ def read_folder(folder: str) -> Folder:
                 "RoBERTa of the size that config.json says"
             )
     words = tensors[f"{_ENCODER}embed_tokens.weight"]
+    _check_sizes(tensors, settings, folder)
     _fold_token_type(tensors, found.get(f"{prefix}embeddings.token_type_embeddings.weight"))
-    if not any(name.startswith("encoder.lm_head.") for name in tensors):
+    lm_head = {n: t for n, t in tensors.items() if n.startswith("encoder.lm_head.")}
+    if not lm_head:
         notes.append("the folder has no language-model head; zeros were written in its place")
         tensors.update(_empty_lm_head(words))
+    elif {n: t.shape for n, t in lm_head.items()} != {
+        n: t.shape for n, t in _empty_lm_head(words).items()
+    }:
+        raise DwtError(f"{folder}: lm_head: expected the head of this model, got other shapes")
     decoder = found.get("lm_head.decoder.weight")
+    if decoder is not None and decoder.shape != words.shape:
+        raise DwtError(f"{folder}: lm_head.decoder.weight: expected shape {tuple(words.shape)}")
     if decoder is not None and not torch.equal(decoder, words):
         settings["untie_weights_roberta"] = True
         words = decoder
     tensors["encoder.lm_head.weight"] = words
     task, labels = _import_head(found, tensors, config)
-    _check_sizes(tensors, settings, folder)
     files = _vocabulary_files(folder, words.shape[0])
     return Folder(tensors, settings, task, labels, files, notes)
 
@@ -184,8 +212,10 @@ def _settings(config: Mapping[str, Any], where: str) -> Dict[str, Any]:
         "max_positions": config.get("max_position_embeddings"),
     }
     for name, size in sizes.items():
-        if type(size) is not int or not 0 < size < 10**6:
+        if type(size) is not int or not 0 < size < (1000 if name == "encoder_layers" else 10**6):
             raise refuse(name, "a size", size)
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise refuse("num_attention_heads", "a divisor of hidden_size", config["hidden_size"])
     # fairseq counts positions from padding_idx + 1 = 2
     sizes["max_positions"] -= 2  # type: ignore[operator]
     return {
@@ -199,9 +229,13 @@ def _settings(config: Mapping[str, Any], where: str) -> Dict[str, Any]:
 
 def _fold_token_type(tensors: Dict[str, Tensor], types: Optional[Tensor]) -> None:
     """Add the embedding of token type 0, which every token has, to every position's."""
+    name = f"{_ENCODER}embed_positions.weight"
+    positions = tensors[name]
+    if types is not None and (types.dim() != 2 or types.shape[1] != positions.shape[1]):
+        raise DwtError(
+            f"token_type_embeddings: expected width {positions.shape[1]}, got {tuple(types.shape)}"
+        )
     if types is not None and types[0].any():
-        name = f"{_ENCODER}embed_positions.weight"
-        positions = tensors[name]
         tensors[name] = (positions.float() + types[0].float()).to(positions.dtype)
 
 
@@ -241,7 +275,9 @@ def _import_head(
 
 def _check_sizes(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], folder: str) -> None:
     width, inner = settings["encoder_embed_dim"], settings["encoder_ffn_embed_dim"]
-    expected = {
+    words = tensors[f"{_ENCODER}embed_tokens.weight"]
+    expected: Dict[str, Tuple[int, ...]] = {
+        f"{_ENCODER}embed_tokens.weight": (words.numel() // width, width),
         f"{_ENCODER}embed_positions.weight": (settings["max_positions"] + 2, width),
         f"{_ENCODER}layernorm_embedding.weight": (width,),
     }
@@ -255,10 +291,11 @@ def _check_sizes(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], fol
             expected[f"{_ENCODER}layers.{layer}.{ours}.weight"] = shape
             expected[f"{_ENCODER}layers.{layer}.{ours}.bias"] = shape[:1]
     for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
+        if tuple(tensors[name].shape) != shape or not tensors[name].is_floating_point():
             raise DwtError(
                 f"{folder}: {name}: expected shape {shape} as config.json says, got "
-                f"{tuple(tensors[name].shape)}; weights and config belong to different models"
+                f"{tuple(tensors[name].shape)} of {tensors[name].dtype}; weights and config belong "
+                "to different models"
             )
 
 
@@ -340,6 +377,14 @@ def _read_bin(path: str) -> Dict[str, Tensor]:
 def _vocabulary_files(folder: str, size: int) -> Dict[str, str]:
     """The files that fairseq needs to make tokens and to number them: ``{name: text}``."""
     where = os.path.join(folder, "tokenizer.json")
+    settings = os.path.join(folder, "tokenizer_config.json")
+    if os.path.isfile(settings) and _read_json(folder, "tokenizer_config.json").get(
+        "add_prefix_space"
+    ):
+        raise DwtError(
+            f"{settings}: add_prefix_space: expected false, got true; fairseq's encoder puts no "
+            "space before a sentence"
+        )
     if os.path.isfile(os.path.join(folder, "vocab.json")):
         where = os.path.join(folder, "vocab.json")
         vocabulary, merges = _read_json(folder, "vocab.json"), _read_merges_txt(folder)
@@ -350,6 +395,13 @@ def _vocabulary_files(folder: str, size: int) -> Dict[str, str]:
         if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
             raise DwtError(f"{where}: expected a model with a vocabulary; fetch the file again")
         vocabulary, kind = dict(model["vocab"]), model.get("type")
+        splits = tokenizer.get("pre_tokenizer") or {}
+        plain = splits.get("type") == "ByteLevel" and not splits.get("add_prefix_space")
+        if kind == "BPE" and (not plain or tokenizer.get("normalizer")):
+            raise DwtError(
+                f"{where}: expected GPT-2's byte-level BPE without a normalizer or a space put "
+                "before a sentence, got another; fairseq's encoder has no other"
+            )
         merges = [_pair(merge, where) for merge in model.get("merges") or []]
         for token in tokenizer.get("added_tokens") or []:
             if isinstance(token, dict) and "content" in token and "id" in token:
@@ -403,7 +455,7 @@ def _dict_txt(by_index: Sequence[Optional[str]], encoder: Mapping[str, int]) -> 
 def _vocab_txt(by_index: Sequence[Optional[str]]) -> str:
     """BERT's vocabulary; the order does not matter to fairseq, which goes by the piece."""
     pieces = [t for t in by_index[len(_SPECIAL) :] if t is not None and t != _MASK]
-    marks = [mark for mark in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if mark not in pieces]
+    marks = [mark for mark in _BERT_MARKS if mark not in pieces]
     return "".join(f"{piece}\n" for piece in [*marks, *pieces])
 
 
@@ -462,7 +514,8 @@ def export_folder(
     """
     from safetensors.torch import save_file
 
-    if os.path.isdir(folder) and os.listdir(folder):
+    folder = os.path.abspath(folder)
+    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise DwtError(f"{folder}: expected a new folder, got one with files; choose another name")
     pretrained, tuned = Pretrained(checkpoint), Tuned(checkpoint)
     config = _config(pretrained, tuned)
@@ -471,6 +524,12 @@ def export_folder(
     for ours, hf in _name_pairs(pretrained.settings["encoder_layers"]).items():
         if ours in source:
             tensors[hf] = source[ours]
+        elif not ours.startswith("encoder.lm_head."):
+            raise DwtError(f"{checkpoint}: expected tensor {ours}, found none")
+    if tuned.strange:
+        raise DwtError(
+            f"{checkpoint}: {tuned.strange[0]}: a tensor that Hugging Face's RoBERTa does not have"
+        )
     words = tensors["roberta.embeddings.word_embeddings.weight"]
     tensors["roberta.embeddings.token_type_embeddings.weight"] = words.new_zeros(1, words.shape[1])
     heads = {n: t for n, t in tuned.tensors.items() if n.startswith("classification_heads.")}
@@ -506,11 +565,6 @@ def _config(pretrained: Pretrained, tuned: Tuned) -> Dict[str, Any]:
                 f"{pretrained.path}: {key}: expected {expected!r}, got {settings[key]!r}; Hugging "
                 "Face's RoBERTa computes no other"
             )
-    heads: Dict[str, Dict[str, Tensor]] = {}
-    for name, tensor in tuned.tensors.items():
-        if name.startswith("classification_heads."):
-            _, head, part = name.split(".", 2)
-            heads.setdefault(head, {})[part] = tensor
     width = settings["encoder_embed_dim"]
     words = pretrained.tensors[f"{_ENCODER}embed_tokens.weight"]
     config: Dict[str, Any] = {
@@ -533,16 +587,18 @@ def _config(pretrained: Pretrained, tuned: Tuned) -> Dict[str, Any]:
         "tie_word_embeddings": not settings.get("untie_weights_roberta", False),
         "torch_dtype": str(words.dtype)[len("torch.") :],
     }
-    if not heads:
+    if not any(name.startswith("classification_heads.") for name in tuned.tensors):
         return config
-    only = next(iter(heads.values()))
-    if len(heads) > 1 or tuple(only["dense.weight"].shape) != (width, width):
+    _, head = only_head(tuned)
+    labels = tuned.labels or []
+    check_head(head, labels, tuned.path)
+    if tuple(head["dense.weight"].shape) != (width, width):
         raise DwtError(
-            f"{pretrained.path}: expected one classification head of width {width}, got "
-            f"{', '.join(heads)}; Hugging Face's RoBERTa has no other"
+            f"{pretrained.path}: expected a classification head of width {width}, got "
+            f"{tuple(head['dense.weight'].shape)}; Hugging Face's RoBERTa has no other"
         )
-    classes = only["out_proj.weight"].shape[0]
-    labels = tuned.labels or [f"LABEL_{i}" for i in range(classes)]
+    classes = head["out_proj.weight"].shape[0]
+    labels = labels or [f"LABEL_{i}" for i in range(classes)]
     config["architectures"] = ["RobertaForSequenceClassification"]
     config["id2label"] = {str(i): label for i, label in enumerate(labels)}
     config["label2id"] = {label: i for i, label in enumerate(labels)}
@@ -580,10 +636,20 @@ def _tokenizer_files(
         from tokenizers import BertWordPieceTokenizer
         from tokenizers.processors import RobertaProcessing
 
-        vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
+        index_of = {symbol: index for index, symbol in enumerate(symbols)}
+        pieces = Path(tokens["vocab_file"]).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        # what fairseq's encoder prints and dict.txt does not list is unknown to the model
+        vocabulary = {piece: index_of[piece] for piece in pieces if piece in index_of}
+        lacking = sorted(set(pieces) - set(vocabulary) - set(_BERT_MARKS))
+        if lacking:
+            raise DwtError(
+                f"{tokens['vocab_file']}: expected pieces that dict.txt lists, got "
+                f"{len(lacking)} others ({lacking[0]!r}), which would be split otherwise there"
+            )
+        vocabulary.update((special, index_of[special]) for special in (*_SPECIAL, _MASK))
         tokenizer = BertWordPieceTokenizer(
             vocabulary,
-            unk_token="<unk>",
+            unk_token="[UNK]" if "[UNK]" in vocabulary else "<unk>",
             sep_token="</s>",
             cls_token="<s>",
             pad_token="<pad>",
@@ -598,6 +664,13 @@ def _tokenizer_files(
     with open(tokens["encoder_json"], encoding="utf-8") as file:
         encoder = {str(index): token for token, index in json.load(file).items()}
     vocabulary = {encoder.get(symbol, symbol): index for index, symbol in enumerate(symbols)}
+    merged = Path(tokens["vocab_bpe"]).read_text(encoding="utf-8").split("\n")[1:-1]
+    lacking = [line for line in merged if line.replace(" ", "") not in vocabulary]
+    if lacking:
+        raise DwtError(
+            f"{tokens['vocab_bpe']}: expected merges into tokens that dict.txt lists, got "
+            f"{len(lacking)} others ({lacking[0]!r}); transformers cannot load such a vocabulary"
+        )
     if len(vocabulary) != len(symbols):
         raise DwtError(
             f"{tokens['encoder_json']}: expected a token of its own for each entry of dict.txt, "

@@ -63,7 +63,7 @@ def moved_outside(
         if changed.any():
             moved.append(Moved(name, int(changed.sum())))
     more = [n for n in state if n not in compared and not is_head(n) and not n.endswith(".version")]
-    return moved + [Moved(name, -1) for name in [*more, *tuned.strange]]
+    return moved + [Moved(name, -1) for name in dict.fromkeys([*more, *tuned.strange])]
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -119,6 +119,40 @@ def test_refuses_a_checkpoint_without_a_head_and_labels_that_do_not_fit(pretrain
         export(pretrained, tuned, ticket, tuned.labels)
 
 
+@pytest.mark.parametrize(
+    "name", ["encoder.pooler.weight", "layers.0.fc1.lora_A", "layers.2.fc1.weight"]
+)
+def test_refuses_tensors_that_the_base_lacks(name, pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    path = fine_tuned(pretrained, ticket, tmp_path / "tuned.pt")
+    state = torch.load(path)
+    name = name if name.startswith("encoder") else f"encoder.sentence_encoder.{name}"
+    state["model"][name] = torch.ones(3)
+    torch.save(state, path)
+    tuned = Tuned(path)
+    with pytest.raises(DwtError, match=f"in 1 tensors .{name}."):
+        export(pretrained, tuned, ticket, tuned.labels)
+
+
+def test_refuses_values_that_the_precision_of_training_does_not_have(pretrained, tmp_path):
+    path = fine_tuned(pretrained, tickets(pretrained)["one column"], tmp_path / "t.pt", "fp16")
+    state = torch.load(path)
+    state["model"]["encoder.sentence_encoder.layers.1.fc1.weight"] *= 1 + 1e-5
+    torch.save(state, path)
+    with pytest.raises(DwtError, match="layers.1.fc1.weight: expected values of torch.float16"):
+        Tuned(path)
+
+
+def test_refuses_another_function_of_the_same_tensors(pretrained, tmp_path):
+    ticket = tickets(pretrained)["one column"]
+    path = fine_tuned(pretrained, ticket, tmp_path / "tuned.pt")
+    state = torch.load(path)
+    state["cfg"]["model"] = {"encoder_attention_heads": 4}
+    torch.save(state, path)
+    with pytest.raises(DwtError, match="encoder_attention_heads: expected 2 .* got 4"):
+        export(pretrained, Tuned(path), ticket, ["a", "b"])
+
+
 @pytest.fixture
 def saved(pretrained, tmp_path):
     ticket = tickets(pretrained)["one column"]
@@ -184,6 +218,11 @@ ROTTEN = {
     "missing": (lambda m, t: t.pop(Q), r"expected shape \(8, 1\) .* got none"),
     "more": (lambda m, t: t.update(x=t[Q].clone()), "x: a tensor that its ticket does not have"),
     "dtype": (lambda m, t: t.update({Q: t[Q].float()}), "expected torch.float16"),
+    "odd head": (
+        lambda m, t: t.update({"head.dense.bias": torch.zeros(8, 3).half()}),
+        "expected the shapes of one classification head",
+    ),
+    "position": (header(settings={"num_classes": 2}), "KeyError"),
     "head": (lambda m, t: t.pop("head.dense.bias"), "KeyError"),
     "labels": (header(labels=["a"]), "expected a label for each of 2"),
     "no dtype": (header(dtype="int8"), "KeyError"),

@@ -250,13 +250,17 @@ BROKEN = {
     "epsilon": (config(layer_norm_eps=1e-12), "layer_norm_eps: expected 1e-05, got 1e-12"),
     "relu": (config(hidden_act="relu"), "hidden_act: expected 'gelu', got 'relu'"),
     "size": (config(hidden_size=10**12), "encoder_embed_dim: expected a size"),
-    "other width": (config(hidden_size=16), r"expected shape \(42, 16\) as config.json says"),
+    "other width": (config(hidden_size=16), r"expected shape \(540, 16\) as config.json says"),
     "other depth": (config(num_hidden_layers=3), "expected tensor roberta.encoder.layer.2"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "found neither"),
     "truncated": (write("model.safetensors", "123"), "model.safetensors: expected safetensors"),
     "no merges": (lambda f: (f / "merges.txt").unlink(), "merges.txt: expected it beside"),
     "merges": (write("merges.txt", "a b c\n"), "expected two symbols to merge, got 'a b c'"),
     "vocabulary": (write("vocab.json", '{"<s>": 1000}'), "'<s>': expected an index below 270"),
+    "heads": (config(num_attention_heads=5), "num_attention_heads: expected a divisor"),
+    "layers": (config(num_hidden_layers=200000), "encoder_layers: expected a size"),
+    "prefix": (write("tokenizer_config.json", '{"add_prefix_space": true}'), "add_prefix_space"),
+    "merge list": (write("vocab.json", "[]"), "vocab.json: expected a JSON object"),
     "special": (write("vocab.json", '{"<s>": 1}'), "expected <s> at index 0"),
 }
 
@@ -311,3 +315,29 @@ def test_gpt2_ids_are_gpt2s(real_dir):
         merges = [tuple(line.split()) for line in file.read().split("\n")[1:-1]]
     assert _gpt2_ids(merges) == expected
     assert len(_byte_symbols()) == 256
+
+
+def test_import_does_not_replace_another_models_vocabulary(vocabulary, tmp_path):
+    save_hf(tmp_path / "hf", vocabulary)
+    (tmp_path / "dict.txt").write_text("mine 1\n")
+    with pytest.raises(DwtError, match="expected no vocabulary of another model beside"):
+        import_folder(str(tmp_path / "hf"), str(tmp_path / "model.pt"))
+    assert (tmp_path / "dict.txt").read_text() == "mine 1\n"
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_export_leaves_a_file_of_that_name_alone(small, tmp_path):
+    (tmp_path / "hf").write_text("mine")
+    dictionary = os.path.join(small.data, "input0", "dict.txt")
+    with pytest.raises(DwtError, match="expected a new folder"):
+        export_folder(small.init, str(tmp_path / "hf"), dictionary, {"vocab_file": "x"})
+    assert (tmp_path / "hf").read_text() == "mine"
+
+
+def test_word_pieces_that_would_be_split_otherwise_are_refused(small, tmp_path):
+    dictionary = os.path.join(small.data, "input0", "dict.txt")
+    pieces = tmp_path / "vocab.txt"
+    pieces.write_text("[UNK]\nw1\nplaying\n")
+    with pytest.raises(DwtError, match="expected pieces that dict.txt lists, got 1 others"):
+        export_folder(small.init, str(tmp_path / "hf"), dictionary, {"vocab_file": str(pieces)})
+    assert not (tmp_path / "hf").exists()
