@@ -21,6 +21,11 @@ SIZES = dict(
 WORDS = [f"w{i}" for i in range(30)]
 
 
+def pytest_collection_modifyitems(items):
+    """What is quick comes first, the tests on real inputs last."""
+    items.sort(key=lambda item: ("real" in item.path.parts, "user_dir" in item.path.parts))
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
