@@ -105,8 +105,9 @@ def _check_content(state: Mapping[str, Any], path: str) -> None:
             raise DwtError(f"{path}: {name}: expected a dense tensor, got one without its values")
     cfg = state.get("cfg")
     sections = {f"cfg.{k}": cfg.get(k) for k in _SECTIONS} if isinstance(cfg, Mapping) else {}
-    history = state.get("optimizer_history")
-    history = history if isinstance(history, list) else []
+    history = state.get("optimizer_history") or []
+    if not isinstance(history, list):
+        raise DwtError(f"{path}: optimizer_history: expected a list, got {type(history).__name__}")
     content = {"cfg": cfg, "task_state": state.get("task_state"), "args": state.get("args")}
     content.update({**sections, "optimizer_history": history[-1] if history else None})
     for key, value in content.items():

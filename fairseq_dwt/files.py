@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from .errors import DwtError
 
@@ -64,12 +64,14 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def read_safetensors(path: str, kind: str, version: int) -> Tuple[Dict[str, str], Dict[str, Any]]:
-    """Read a safetensors file of ours.
+def read_safetensors(
+    path: str, kind: Optional[str] = None, version: Optional[int] = None
+) -> Tuple[Dict[str, str], Dict[str, Any]]:
+    """Read a safetensors file.
 
     Args:
         path: of the file.
-        kind: the "format" that its metadata must name.
+        kind: the "format" that its metadata must name, for a file of ours; None takes any.
         version: the version of that format that this code reads.
 
     Returns:
@@ -80,23 +82,24 @@ def read_safetensors(path: str, kind: str, version: int) -> Tuple[Dict[str, str]
     """
     from safetensors import SafetensorError, safe_open
 
+    what = "safetensors" if kind is None else kind
     if not os.path.isfile(path):
-        raise DwtError(f"{path}: expected a file of {kind}, found none; check the path")
+        raise DwtError(f"{path}: expected a file of {what}, found none; check the path")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != kind:
+            if kind is not None and metadata.get("format") != kind:
                 raise DwtError(f'{path}: expected "format" {kind}, got another kind of file')
-            if metadata.get("version") != str(version):
+            if version is not None and metadata.get("version") != str(version):
                 raise DwtError(
                     f"{path}: expected version {version} of {kind}, got "
                     f"{metadata.get('version')!r}; update fairseq_dwt to read it"
                 )
             return metadata, {name: file.get_tensor(name) for name in file.keys()}
+    except DwtError:
+        raise
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-        if isinstance(error, DwtError):
-            raise
         raise DwtError(
-            f"{path}: expected a file of {kind}, cannot read it ({error}); it may be truncated: "
+            f"{path}: expected a file of {what}, cannot read it ({error}); it may be truncated: "
             "fetch or write it again"
         ) from None

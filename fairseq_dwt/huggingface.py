@@ -21,7 +21,7 @@ from torch import Tensor
 from .checkpoint import Pretrained, Tuned, save_roberta
 from .delta import check_head, only_head
 from .errors import DwtError
-from .files import replacing, replacing_folder
+from .files import read_safetensors, replacing, replacing_folder
 
 __all__ = ["export_folder", "import_folder", "read_folder"]
 
@@ -337,23 +337,8 @@ def _read_weights(folder: str) -> Dict[str, Tensor]:
         )
     tensors: Dict[str, Tensor] = {}
     for name in names:
-        tensors.update(_read_safetensors(os.path.join(folder, name)))
+        tensors.update(read_safetensors(os.path.join(folder, name))[1])
     return tensors
-
-
-def _read_safetensors(path: str) -> Dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    if not os.path.isfile(path):
-        raise DwtError(f"{path}: expected a part of the model's weights, found none; fetch it")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DwtError(
-            f"{path}: expected safetensors, cannot read it ({error}); it may be truncated: fetch "
-            "it again"
-        ) from None
 
 
 def _read_bin(path: str) -> Dict[str, Tensor]:

@@ -253,7 +253,10 @@ BROKEN = {
     "other width": (config(hidden_size=16), r"expected shape \(540, 16\) as config.json says"),
     "other depth": (config(num_hidden_layers=3), "expected tensor roberta.encoder.layer.2"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "found neither"),
-    "truncated": (write("model.safetensors", "123"), "model.safetensors: expected safetensors"),
+    "truncated": (
+        write("model.safetensors", "123"),
+        "model.safetensors: expected a file of safetensors",
+    ),
     "no merges": (lambda f: (f / "merges.txt").unlink(), "merges.txt: expected it beside"),
     "merges": (write("merges.txt", "a b c\n"), "expected two symbols to merge, got 'a b c'"),
     "vocabulary": (write("vocab.json", '{"<s>": 1000}'), "'<s>': expected an index below 270"),

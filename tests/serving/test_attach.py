@@ -21,14 +21,8 @@ from tests.test_delta import fine_tuned
 
 
 @pytest.fixture(scope="module")
-def pretrained(small):
-    return Pretrained(small.init)
-
-
-@pytest.fixture(scope="module")
-def deltas(pretrained, tmp_path_factory):
+def deltas(pretrained, deltas_of):
     """Of five tasks; ``a`` and ``b`` overlap in the biases, ``c`` with neither."""
-    folder = tmp_path_factory.mktemp("deltas")
     origin = origin_of("random", pretrained)
     matrices = pretrained.matrices
     biases = bitfit(matrices, origin)
@@ -41,14 +35,7 @@ def deltas(pretrained, tmp_path_factory):
         "d": random_columns(matrices, 1, 5, origin),
         "e": random_elements(matrices, 5, 1, origin),
     }
-    made = {}
-    for seed, (name, ticket) in enumerate(tickets.items()):
-        path = fine_tuned(
-            pretrained, ticket, folder / f"{name}.pt", seed=seed, classes=2 + seed % 2
-        )
-        tuned = Tuned(path)
-        made[name] = export(pretrained, tuned, ticket, tuned.labels)
-    return made
+    return deltas_of(tickets)
 
 
 @pytest.fixture(params=[torch.float32, torch.float16, torch.bfloat16])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.checkpoint import Pretrained, Tuned
+from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.delta import export
 from fairseq_dwt.extraction import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost, MixedTasks
@@ -18,13 +18,7 @@ TASKS = ["one", "three", "bias", "none", "some"]
 
 
 @pytest.fixture(scope="module")
-def pretrained(small):
-    return Pretrained(small.init)
-
-
-@pytest.fixture(scope="module")
-def deltas(pretrained, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deltas")
+def deltas(pretrained, deltas_of):
     origin = origin_of("random", pretrained)
     some = random_columns(pretrained.matrices[::2], 2, 3, origin)
     tickets = {
@@ -34,14 +28,7 @@ def deltas(pretrained, tmp_path_factory):
         "none": random_columns(pretrained.matrices, 0, 1, origin),
         "some": some.union(random_columns(pretrained.matrices, 1, 9, origin)),
     }
-    made = {}
-    for seed, (name, ticket) in enumerate(tickets.items()):
-        path = fine_tuned(
-            pretrained, ticket, folder / f"{name}.pt", seed=seed, classes=2 + seed % 2
-        )
-        tuned = Tuned(path)
-        made[name] = export(pretrained, tuned, ticket, tuned.labels)
-    return made
+    return deltas_of(tickets)
 
 
 def batch(rows, seed=0):
