@@ -34,7 +34,14 @@ setup(
         "hydra_plugins",
         "hydra_plugins.fairseq_dwt_search_path",
     ],
-    package_data={"fairseq_dwt": ["configs/*.yaml", "configs/*/*.yaml"]},
+    package_data={
+        "fairseq_dwt": [
+            "configs/*.yaml",
+            "configs/*/*.yaml",
+            "configs/*/*/*.yaml",
+            "published/*/*.json",
+        ]
+    },
     install_requires=[
         # fairseq's last release builds up to 3.10; fairseq-fixed is its maintained build
         'fairseq==0.12.2; python_version < "3.11"',

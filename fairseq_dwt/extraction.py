@@ -20,6 +20,7 @@ from .ticket import Columns, Ticket
 
 __all__ = [
     "bitfit",
+    "bottom",
     "count_out_weighted",
     "extract",
     "random_columns",
@@ -106,15 +107,46 @@ def extract(
     found: Dict[str, Columns] = {}
     totals: Dict[str, int] = {}
     for matrix in matrices:
-        tensors = [f(name) for name in (matrix.weight, matrix.bias) for f in (init, tuned)]
-        _check_shapes(matrix, *tensors)
-        weight0, weight, bias0, bias = tensors
+        weight0, weight, bias0, bias = _tensors(matrix, init, tuned)
         counts = count_out_weighted(weight0, weight, bias0, bias, sigma)
         totals[matrix.name] = int(counts.sum())
         columns, numbers = rank_columns(counts, limit)
         if columns:
             found[matrix.name] = Columns(matrix.shape, tuple(columns), tuple(numbers))
     return Ticket(found, origin), totals
+
+
+def bottom(
+    matrices: Sequence[Matrix],
+    init: TensorOf,
+    tuned: TensorOf,
+    k: int,
+    sigma: float,
+    origin: Origin,
+) -> Ticket:
+    """A control: Algorithm 1 upside down, the columns that L1 held back most.
+
+    Of each matrix as many as the dominant top k has there; ranked by out-weighted parameters,
+    ascending, then by \\|Δ\\|₁ of the column, ascending, then by index. Arguments as
+    :func:`extract`; ``k`` is the number of columns per matrix, at most.
+
+    Raises:
+        DwtError: σ is not positive, k is negative, or a tensor of θ has another shape than in θ0.
+    """
+    if k < 0:
+        raise DwtError(f"k: expected a number of columns, 0 or more, got {k}")
+    _check_sigma(sigma)
+    found = {}
+    for matrix in matrices:
+        weight0, weight, bias0, bias = _tensors(matrix, init, tuned)
+        counts = count_out_weighted(weight0, weight, bias0, bias, sigma)
+        columns = delta(weight0, weight).abs_().sum(dim=0)
+        distance = torch.cat([columns, delta(bias0, bias).abs_().sum().view(1)]).cpu()
+        order = np.lexsort((distance.numpy(), counts.numpy()))
+        number = min(k, int((counts > 0).sum()))
+        if number:
+            found[matrix.name] = Columns(matrix.shape, tuple(int(c) for c in order[:number]))
+    return Ticket(found, origin)
 
 
 def sigma_mask(
@@ -195,7 +227,9 @@ def _check_sigma(sigma: float) -> None:
         raise DwtError(f"sigma: expected a positive threshold, got {sigma}; the paper's is 5e-5")
 
 
-def _check_shapes(matrix: Matrix, *tensors: Tensor) -> None:
+def _tensors(matrix: Matrix, init: TensorOf, tuned: TensorOf) -> List[Tensor]:
+    """W of θ0, W of θ, bias of θ0, bias of θ."""
+    tensors = [f(name) for name in (matrix.weight, matrix.bias) for f in (init, tuned)]
     expected = [matrix.shape] * 2 + [(matrix.out_features,)] * 2
     for tensor, shape in zip(tensors, expected):
         if tuple(tensor.shape) != shape:
@@ -203,6 +237,7 @@ def _check_shapes(matrix: Matrix, *tensors: Tensor) -> None:
                 f"{matrix.name}: expected shape {shape} as in the pre-trained model, got "
                 f"{tuple(tensor.shape)}; compare checkpoints of one model"
             )
+    return tensors
 
 
 def tensors_of(tensors: Mapping[str, Tensor], where: str) -> TensorOf:

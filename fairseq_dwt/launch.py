@@ -51,7 +51,7 @@ def resolve_paths(root: DictConfig, cwd: Optional[str]) -> None:
         if not isinstance(value, str) or os.path.isabs(value) or value == _FAIRSEQ_RESTORE_FILE:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
-        if section == "optimizer" and not os.path.exists(candidate):
+        if section == "optimizer" and not os.path.isfile(candidate):
             continue  # a built-in name; a missing file is reported where tickets are opened
         with open_dict(node):
             node[key] = candidate

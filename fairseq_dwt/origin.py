@@ -25,7 +25,7 @@ class Origin:
         l1_lambda: λ, weight of the L1 distance.
         num_updates: updates of the L1 fine-tuning when the columns were counted.
         seed: seed of a random ticket.
-        made_by: the fairseq_dwt version that made it.
+        made_by: the fairseq_dwt version that made it, or the publication.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""From what a user names as a ticket to the ticket: a file, ``bitfit``, ``random``."""
+"""From what a user names as a ticket to the ticket: a file, a published one, a built-in word."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from .origin import Origin
 from .ticket import Ticket
 from .version import __version__
 
-__all__ = ["load_ticket", "open_ticket", "origin_of"]
+__all__ = ["PUBLISHED", "load_ticket", "open_ticket", "origin_of"]
+
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
+#: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
+PUBLISHED = tuple(f"roberta.large/{task}" for task in ("mnli", "qnli", "sst-2", "qqp"))
 
 
 def load_ticket(path: str) -> AnyTicket:
-    """Read a ticket (``.json``) or an element mask (``.safetensors``).
+    """Read a ticket (``.json``), an element mask (``.safetensors``) or a published ticket (a name).
 
     Raises:
-        DwtError: no such file, or not a ticket.
+        DwtError: no such file or name, or not a ticket.
     """
     if not os.path.isfile(path):
+        if path in PUBLISHED:
+            return Ticket.load(os.path.join(_FOLDER, *path.split("/")) + ".json")
         raise DwtError(
-            f"{path}: expected a ticket file, found none; give a file, or one of: bitfit, random"
+            f"{path}: expected a ticket file, found none; give a file, or one of: "
+            + ", ".join(("bitfit", "random", *PUBLISHED))
         )
     return ElementMask.load(path) if path.endswith(".safetensors") else Ticket.load(path)
 
@@ -52,7 +59,7 @@ def open_ticket(
     """The ticket to train inside of, checked against the model.
 
     Args:
-        source: a ticket file, ``bitfit``, or ``random``.
+        source: a ticket file, one of :data:`PUBLISHED`, ``bitfit``, or ``random``.
         pretrained: the model that the run starts from.
         k: columns per matrix, at most; None takes all that the ticket has.
         seed: of a random ticket.
@@ -64,7 +71,7 @@ def open_ticket(
     if source is None:
         raise DwtError(
             "optimizer.ticket: expected a ticket, got none; set optimizer.ticket=ticket.json "
-            "(stage 1 writes one), or bitfit, or random"
+            "(stage 1 writes one), or one of " + ", ".join(("bitfit", "random", *PUBLISHED))
         )
     if source == "bitfit":
         ticket: AnyTicket = extraction.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))

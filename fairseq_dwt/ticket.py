@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -73,10 +73,17 @@ class Ticket:
 
     matrices: Mapping[str, Columns]
     origin: Origin = field(default_factory=lambda: Origin("unknown"))
+    #: Whether the order of the columns is a ranking. The sets of the paper's appendix are not.
+    ranked: bool = True
+    #: Matrices of which nothing is known, unlike those that are known to have no column.
+    unknown: FrozenSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, entry in self.matrices.items():
             _check_columns(name, entry)
+        both = sorted(self.unknown & set(self.matrices))
+        if both:
+            raise DwtError(f"matrix {both[0]}: expected columns or unknown, got both")
 
     @property
     def num_parameters(self) -> int:
@@ -93,12 +100,19 @@ class Ticket:
         """The ticket of the k most dominated columns of each matrix; None keeps all.
 
         Raises:
-            DwtError: k is negative.
+            DwtError: k is negative, or would choose from columns that are not ranked.
         """
         if k is None:
             return self
         if k < 0:
             raise DwtError(f"k: expected a number of columns, 0 or more, got {k}")
+        largest = max((len(e.columns) for e in self.matrices.values()), default=0)
+        if k < largest and k > 0 and not self.ranked:
+            raise DwtError(
+                f"k: expected {largest} or more, got {k}: the columns of this ticket "
+                f"({self.origin.made_by or self.origin.method}) are a set without a ranking; "
+                "take a ranked one to choose from"
+            )
         cut = {
             name: replace(
                 e, columns=e.columns[:k], counts=None if e.counts is None else e.counts[:k]
@@ -144,7 +158,12 @@ class Ticket:
                 matrices[name] = Columns(entry.shape, tuple(columns))
         base = self.origin.base or other.origin.base
         size = self.origin.base_parameters or other.origin.base_parameters
-        return Ticket(matrices, Origin(method, base, size, self.origin.init or other.origin.init))
+        return Ticket(
+            matrices,
+            Origin(method, base, size, self.origin.init or other.origin.init),
+            ranked=self.ranked and other.ranked,
+            unknown=(self.unknown | other.unknown) - set(matrices),
+        )
 
     def entries(self, matrix: Matrix) -> Entries:
         """The trained entries of ``matrix`` as masks."""
@@ -190,6 +209,10 @@ class Ticket:
         """The ticket as JSON text."""
         head = {"format": FORMAT, "version": VERSION}
         head.update({k: v for k, v in asdict(self.origin).items() if v is not None})
+        if not self.ranked:
+            head["ranked"] = False
+        if self.unknown:
+            head["unknown"] = sorted(self.unknown)
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
         rows = []
         for name, e in self.matrices.items():
@@ -243,8 +266,13 @@ class Ticket:
             if name in matrices:
                 raise DwtError(f"{where}: matrix {name} appears twice; keep one")
             matrices[name] = columns
+        ranked, unknown = data.get("ranked", True), data.get("unknown", [])
+        if not isinstance(ranked, bool):
+            raise DwtError(f'{where}: expected "ranked" as true or false, got {ranked!r:.80}')
+        if not isinstance(unknown, list) or not all(isinstance(n, str) for n in unknown):
+            raise DwtError(f'{where}: expected "unknown" as names, got {unknown!r:.80}')
         try:
-            return cls(matrices, Origin(**origin))
+            return cls(matrices, Origin(**origin), ranked, frozenset(unknown))
         except DwtError as error:
             raise DwtError(f"{where}: {error}") from None
 

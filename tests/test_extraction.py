@@ -6,6 +6,7 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.extraction import (
     bitfit,
+    bottom,
     count_out_weighted,
     extract,
     out_weighted,
@@ -146,3 +147,30 @@ def test_bitfit_is_the_bias_column_of_every_matrix():
         FC1.name: (4,),
         FC2.name: (6,),
     }
+
+
+def test_bottom_is_the_other_end_of_the_ranking():
+    init, tuned = two_models()
+    sigma = 1e-4
+    dominant, _ = extract([FC1, FC2], init.get, tuned.get, sigma, ORIGIN)
+    for k in (1, 2):
+        found = bottom([FC1, FC2], init.get, tuned.get, k, sigma, Origin("bottom"))
+        for matrix in (FC1, FC2):
+            moved = torch.cat(
+                [tuned[matrix.weight] - init[matrix.weight],
+                 (tuned[matrix.bias] - init[matrix.bias]).unsqueeze(1)], dim=1).abs()  # fmt: skip
+            keys = [((moved[:, j] > sigma).sum().item(), moved[:, j].sum().item())
+                    for j in range(moved.shape[1])]  # fmt: skip
+            expected = sorted(range(len(keys)), key=lambda j: keys[j])[:k]
+            assert list(found.matrices[matrix.name].columns) == expected
+            assert len(dominant.top(k).matrices[matrix.name].columns) == k
+
+
+def test_bottom_has_as_many_columns_as_the_dominant_ticket():
+    init, tuned = two_models()
+    for name in (FC1.weight, FC1.bias):
+        tuned[name] = init[name].clone()
+    tuned[FC1.weight][0, 1] += 1.0  # one column of FC1 has moved
+    found = bottom([FC1, FC2], init.get, tuned.get, 3, 1e-5, Origin("bottom"))
+    assert found.matrices[FC1.name].columns == (0,)
+    assert len(found.matrices[FC2.name].columns) == 3

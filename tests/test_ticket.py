@@ -177,3 +177,18 @@ def test_sets_of_different_models_are_refused():
     wide = Ticket({Q.name: Columns((4, 9), (1,))}, Origin("dominant"))
     with pytest.raises(DwtError, match=r"expected shape \(4, 3\) in both tickets, got \(4, 9\)"):
         a.intersection(wide)
+
+
+def test_unranked_and_unknown_are_kept_in_the_file(ticket, tmp_path):
+    from dataclasses import replace
+
+    marked = replace(ticket, ranked=False, unknown=frozenset(["layers.7.fc1"]))
+    path = str(tmp_path / "ticket.json")
+    marked.save(path)
+    assert Ticket.load(path) == marked != ticket
+    for key, value in (("ranked", 1), ("unknown", "fc1"), ("unknown", [1])):
+        data = {**json.loads(marked.dumps()), key: value}
+        with pytest.raises(DwtError, match=f'expected "{key}"'):
+            Ticket.loads(json.dumps(data))
+    with pytest.raises(DwtError, match="got both"):
+        replace(ticket, unknown=frozenset(ticket.matrices))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from functools import reduce
+from itertools import combinations
+from typing import Optional
 
 from .. import extraction
 from ..checkpoint import Pretrained, Tuned
@@ -17,7 +20,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(add: Add) -> None:
-    """``extract random bitfit show union intersection difference``."""
+    """``extract random bitfit bottom show similarity union intersection difference``."""
     extract = add("extract", _extract, "The ticket of an L1 fine-tuned checkpoint (Algorithm 1).")
     init(extract)
     tuned(extract, "L1 fine-tuned checkpoint")
@@ -39,9 +42,23 @@ def add_commands(add: Add) -> None:
     init(bitfit)
     output(bitfit)
 
+    bottom = add(
+        "bottom", _bottom, "The columns that the L1 fine-tuning held back most (a control)."
+    )
+    init(bottom)
+    tuned(bottom, "L1 fine-tuned checkpoint")
+    bottom.add_argument("-k", type=int, required=True, help="columns per matrix, at most")
+    bottom.add_argument("--sigma", type=float, default=5e-5, help="threshold σ [%(default)s]")
+    output(bottom)
+
     show = add("show", _show, "Print a ticket's structure (the paper's Table 1).")
-    show.add_argument("ticket", help="ticket file")
+    show.add_argument("ticket", help="ticket file, or the name of a published one")
     show.add_argument("-k", type=int, default=3, help="columns per matrix [%(default)s]")
+
+    compare = add("similarity", _similarity, "Jaccard similarity of every pair of some tickets.")
+    compare.add_argument("tickets", nargs="+", metavar="TICKET", help="ticket files or names")
+    compare.add_argument("-k", type=int, default=3, help="columns per matrix [%(default)s]")
+    compare.add_argument("--json", action="store_true", help="print JSON, each matrix included")
 
     for name, about in (
         ("union", "The columns that any of some tickets has."),
@@ -91,14 +108,43 @@ def _bitfit(args: argparse.Namespace) -> int:
     return _save(open_ticket("bitfit", Pretrained(args.init)), args.output)
 
 
+def _bottom(args: argparse.Namespace) -> int:
+    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
+    initial = extraction.tensors_of(pretrained.tensors, pretrained.path)
+    final = extraction.tensors_of(checkpoint.tensors, args.tuned)
+    origin = origin_of("bottom", pretrained, sigma=args.sigma, num_updates=checkpoint.num_updates)
+    ticket = extraction.bottom(pretrained.matrices, initial, final, args.k, args.sigma, origin)
+    return _save(ticket, args.output)
+
+
 def _combine(args: argparse.Namespace) -> int:
-    operands = []
-    for path in args.tickets:
-        ticket = load_ticket(path)
-        if not isinstance(ticket, Ticket):
-            raise DwtError(f"{path}: expected a ticket of columns, got an element mask")
-        operands.append(ticket.top(args.k))
+    operands = [_columns(path, args.k) for path in args.tickets]
     return _save(reduce(getattr(Ticket, args.name), operands), args.output)
+
+
+def _columns(path: str, k: Optional[int]) -> Ticket:
+    ticket = load_ticket(path)
+    if not isinstance(ticket, Ticket):
+        raise DwtError(f"{path}: expected a ticket of columns, got an element mask")
+    return ticket.top(k)
+
+
+def _similarity(args: argparse.Namespace) -> int:
+    from ..report.structure import similarity_table
+    from ..similarity import similarity
+
+    if len(args.tickets) < 2:
+        raise DwtError(f"similarity: expected two tickets or more, got {len(args.tickets)}")
+    tickets = [_columns(path, args.k) for path in args.tickets]
+    pairs = {
+        (args.tickets[i], args.tickets[j]): similarity(tickets[i], tickets[j])
+        for i, j in combinations(range(len(tickets)), 2)
+    }
+    if args.json:
+        print(json.dumps([{"tickets": pair, **found.summary()} for pair, found in pairs.items()]))
+    else:
+        print(similarity_table(pairs))
+    return 0
 
 
 def _save(ticket: AnyTicket, path: str) -> int:

@@ -1,14 +1,16 @@
-"""The structure table of a ticket (the paper's Table 1) as text."""
+"""The structure of tickets as text: the paper's Table 1, and how alike tickets are."""
 
 from __future__ import annotations
 
-from typing import List
+from statistics import mean
+from typing import List, Mapping, Optional, Tuple
 
 from ..element_mask import AnyTicket
 from ..matrices import KIND_OF_MODULE, KINDS
+from ..similarity import Similarity
 from ..ticket import Ticket
 
-__all__ = ["describe", "structure_table"]
+__all__ = ["describe", "similarity_table", "structure_table"]
 
 
 def structure_table(ticket: Ticket, k: int = 3) -> str:
@@ -46,6 +48,23 @@ def describe(ticket: AnyTicket) -> str:
     sparsity = "" if ticket.sparsity is None else f" ({ticket.sparsity:.4%})"
     trained = f"{ticket.num_parameters:,} parameters{sparsity}"
     return f"{origin.method}: {trained}" + (f"; {text}" if text else "")
+
+
+def similarity_table(pairs: Mapping[Tuple[str, str], Similarity]) -> str:
+    """One pair of tickets a line, in per cent: per matrix, pooled, by kind; their mean last."""
+    rows = [["per matrix", "chance", "pooled", *KINDS, "tickets"]]
+    figures: List[List[Optional[float]]] = []
+    for found in pairs.values():
+        kinds = found.by_kind
+        figures.append([found.per_matrix, found.chance, found.pooled, *map(kinds.get, KINDS)])
+    names = [f"{a}  {b}" for a, b in pairs]
+    if len(pairs) > 1:
+        columns = [[value for value in column if value is not None] for column in zip(*figures)]
+        figures.append([mean(column) if column else None for column in columns])
+        names.append(f"mean of {len(pairs)} pairs")
+    for line, name in zip(figures, names):
+        rows.append(["-" if value is None else f"{100 * value:.1f}" for value in line] + [name])
+    return _columns(rows)
 
 
 def _columns(rows: List[List[str]]) -> str:
