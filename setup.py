@@ -59,8 +59,9 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "transformers"],
+        "test": ["pytest", "hypothesis", "transformers", "hydra-submitit-launcher"],
         "dev": ["mypy", "ruff", "pre-commit"],
+        "slurm": ["hydra-submitit-launcher"],
         "bench": ["peft", "transformers"],
     },
     entry_points={"console_scripts": ["fairseq-dwt = fairseq_dwt.cli:main"]},

@@ -55,6 +55,7 @@ def open_ticket(
     k: Optional[int] = None,
     seed: int = 1,
     like: Optional[str] = None,
+    percent: Optional[float] = None,
 ) -> AnyTicket:
     """The ticket to train inside of, checked against the model.
 
@@ -64,6 +65,7 @@ def open_ticket(
         k: columns per matrix, at most; None takes all that the ticket has.
         seed: of a random ticket.
         like: for ``random``, a ticket whose number of columns each matrix gets.
+        percent: for ``random``, the share of each matrix's elements, instead of k columns.
 
     Raises:
         DwtError: no ticket named, unreadable, made for another model, or k does not apply.
@@ -75,9 +77,20 @@ def open_ticket(
         )
     if source == "bitfit":
         ticket: AnyTicket = extraction.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
+    elif source == "random" and percent is not None:
+        if k is not None or like is not None:
+            raise DwtError(
+                f"optimizer.percent: elements are drawn without k and like, got k = {k}, like = "
+                f"{like}; set optimizer.k=null"
+            )
+        origin = origin_of("random", pretrained, seed=seed)
+        ticket = extraction.random_elements(pretrained.matrices, percent, seed, origin)
     elif source == "random":
         if k is None:
-            raise DwtError("optimizer.k: a random ticket needs k, the columns per matrix; got none")
+            raise DwtError(
+                "optimizer.k: a random ticket needs k, the columns per matrix, or "
+                "optimizer.percent; got none"
+            )
         pattern = None if like is None else load_ticket(like)
         if isinstance(pattern, ElementMask):
             raise DwtError(f"{like}: expected a ticket of columns to imitate, got an element mask")

@@ -15,15 +15,18 @@ from tests.conftest import compose
 CONFIGS = pathlib.Path(fairseq_dwt.__file__).parent / "configs"
 METHODS = ["bitfit", "dwt", "full", "random", "ticket"]
 NAMED = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "base")
+SWEEPS = [name for name in NAMED if name.endswith("_glue")]
+SINGLE = [name for name in NAMED if name not in SWEEPS]
 
 
-def test_there_are_forty():
-    assert sorted(f"{method}_{task}" for method in METHODS for task in TASKS) == NAMED
+def test_there_are_forty_and_the_sweeps():
+    assert sorted(f"{method}_{task}" for method in METHODS for task in TASKS) == SINGLE
+    assert sorted(f"{method}_glue" for method in [*METHODS, "elements"]) == SWEEPS
 
 
 def test_every_file_is_used():
-    """No file lies around that no named config reaches."""
-    reached = {CONFIGS / "base.yaml"}
+    """No file lies around that no named config reaches; the launcher is the user's to name."""
+    reached = {CONFIGS / "base.yaml", CONFIGS / "hydra" / "launcher" / "slurm.yaml"}
     for name in NAMED:
         path = CONFIGS / f"{name}.yaml"
         reached.add(path)
@@ -39,11 +42,12 @@ def test_the_header_says_what_it_needs_and_how_to_launch(name):
     text = (CONFIGS / f"{name}.yaml").read_text()
     header = " ".join(line[1:].strip() for line in text.splitlines() if line.startswith("#"))
     assert "Needs: " in header
-    assert f"fairseq-hydra-train --config-name {name} task.data=data-bin/" in header
+    data = "" if name in SWEEPS else "task.data=data-bin/"
+    assert f"fairseq-hydra-train --config-name {name} {data}" in header
     assert "checkpoint.finetune_from_model=roberta.large/model.pt" in header
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", SINGLE)
 def test_it_composes_and_every_key_is_known(name):
     cfg = compose(name, ["task.cwd=/", "task.data=d", "checkpoint.finetune_from_model=m.pt"]
                   + (["optimizer.ticket=t.json"] if name.startswith("ticket") else []))  # fmt: skip
@@ -90,3 +94,32 @@ def _check_keys(cfg):
 def test_an_unknown_key_fails_the_check_above():
     with pytest.raises(Exception, match="sgima"):
         _check_keys(compose("dwt_rte", ["task.cwd=/", "task.data=d", "+task.sgima=1"]))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweeps_hold_the_papers_grid(name):
+    """Section 4.1: the learning rates, five seeds, eight tasks; stage 1: four tasks, four seeds."""
+    method = name.partition("_")[0]
+    text = yaml.safe_load((CONFIGS / "sweep" / f"{method}.yaml").read_text())["hydra"]
+    grid = {key: str(value).split(",") for key, value in text["sweeper"]["params"].items()}
+    rates = grid.get("optimization.lr", ["[1e-05]"])
+    rates = [float(rate.strip("[]")) for rate in rates]
+    if method == "dwt":
+        assert sorted(grid["glue"]) == ["mnli", "qnli", "qqp", "sst_2"]
+        assert rates == [1e-5] and len(grid["common.seed"]) == 4
+        return
+    assert sorted(grid["glue"]) == sorted(TASKS)
+    assert rates == ([1e-5, 2e-5, 3e-5, 5e-5] if method == "full" else [5e-5, 1e-4, 2e-4, 4e-4])
+    assert grid["common.seed"] == list("12345")
+    assert ("optimizer.k" in grid) == (method in ("random", "ticket"))
+    # the folder of a run is the one that the single command has
+    single = yaml.safe_load((CONFIGS / "method" / f"{method}.yaml").read_text())["hydra"]["run"]
+    tail = single["dir"].partition("/")[2].partition("/")[2]
+    assert text["sweep"]["subdir"] == f"{method}_${{hydra:runtime.choices.glue}}/{tail}"
+
+
+def test_slurm_asks_for_one_gpu_memory_and_time():
+    text = yaml.safe_load((CONFIGS / "hydra" / "launcher" / "slurm.yaml").read_text())
+    assert "submitit_slurm" in text["defaults"]
+    assert (text["gpus_per_node"], text["tasks_per_node"]) == (1, 1)
+    assert text["mem_gb"] and text["timeout_min"] and text["cpus_per_task"]

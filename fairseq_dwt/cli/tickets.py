@@ -95,13 +95,10 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _random(args: argparse.Namespace) -> int:
     pretrained = Pretrained(args.init)
-    if args.percent is not None:
-        if args.like:
-            raise DwtError("--like: goes with -k, got --percent; leave one out")
-        origin = origin_of("random", pretrained, seed=args.seed)
-        mask = extraction.random_elements(pretrained.matrices, args.percent, args.seed, origin)
-        return _save(mask, args.output)
-    return _save(open_ticket("random", pretrained, args.k, args.seed, args.like), args.output)
+    if args.percent is not None and args.like:
+        raise DwtError("--like: goes with -k, got --percent; leave one out")
+    ticket = open_ticket("random", pretrained, args.k, args.seed, args.like, args.percent)
+    return _save(ticket, args.output)
 
 
 def _bitfit(args: argparse.Namespace) -> int:

@@ -21,7 +21,10 @@ __all__ = ["DominantTicket", "DominantTicketConfig"]
 @dataclass
 class DominantTicketConfig(FairseqDataclass):
     ticket: Optional[str] = field(
-        default=None, metadata={"help": "ticket to train inside of: a file, bitfit, or random"}
+        default=None,
+        metadata={
+            "help": "ticket to train inside of: a file, a published one's name, bitfit, or random"
+        },
     )
     k: Optional[int] = field(
         default=1, metadata={"help": "columns per matrix, at most; null takes all of the ticket's"}
@@ -30,8 +33,12 @@ class DominantTicketConfig(FairseqDataclass):
         default=None,
         metadata={"help": "random: a ticket whose number of columns each matrix gets"},
     )
+    percent: Optional[float] = field(
+        default=None,
+        metadata={"help": "random: per cent of each matrix's elements, instead of k columns"},
+    )
     ticket_seed: Optional[int] = field(
-        default=None, metadata={"help": "random: seed of the drawn columns [common.seed]"}
+        default=None, metadata={"help": "random: seed of what is drawn [common.seed]"}
     )
     mode: ChoiceEnum(["compact", "masked"]) = field(  # type: ignore[valid-type]
         default="compact",

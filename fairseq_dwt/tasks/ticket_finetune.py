@@ -112,6 +112,7 @@ class TicketFinetuneTask(FromPretrainedTask):
             k=_setting(optimizer, "k"),
             seed=self.root.common.seed if seed is None else seed,
             like=_setting(optimizer, "like"),
+            percent=_setting(optimizer, "percent"),
         )
 
     def _record(self, ticket: AnyTicket) -> None:
