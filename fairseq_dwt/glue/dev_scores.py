@@ -25,7 +25,7 @@ class DevScores:
 
     def __init__(self, names: Sequence[str], positive: int):
         self.names = tuple(names)
-        self._positive = positive
+        self.positive = positive
         self._rows: Dict[int, Tuple[float, float]] = {}
         self._result: Optional[Dict[str, float]] = None
         self._finished = False
@@ -42,6 +42,10 @@ class DevScores:
         """The dev set is through: the next batch starts another one. Scores stay readable."""
         self._finished = True
 
+    def rows(self) -> Dict[int, Tuple[float, float]]:
+        """``{row: (prediction, target)}`` of all workers; every worker must ask."""
+        return self._rows_of_all_workers()
+
     def percent(self, name: str) -> float:
         """A score of all rows of all workers, in per cent.
 
@@ -50,7 +54,7 @@ class DevScores:
         if self._result is None:
             rows = self._rows_of_all_workers()
             predictions, targets = zip(*(rows[row] for row in sorted(rows)))
-            self._result = scores(self.names, predictions, targets, positive=self._positive)
+            self._result = scores(self.names, predictions, targets, positive=self.positive)
         return round(100 * self._result[name], 2)
 
     def _rows_of_all_workers(self) -> Dict[int, Tuple[float, float]]:

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum
+from fairseq.distributed.utils import is_master
 from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
@@ -23,13 +24,16 @@ from ..encoder import train_below_frozen_embeddings, use_sdpa
 from ..errors import DwtError
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
+from ..glue.predictions import Predictions
 from ..l1 import first_difference
 from ._ema import start_average_at_weights
-from ._resume import early_stopping_state, resume
+from ._resume import checkpoint_to_resume, early_stopping_state, resume
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
 logger = logging.getLogger(__name__)
+
+PREDICTIONS = "predictions.tsv"
 
 
 @dataclass
@@ -71,6 +75,8 @@ class FromPretrainedTask(SentencePredictionTask):
     pretrained: Pretrained
     root: DictConfig
     _checked = False
+    _subsets_validated = 0
+    _best_score: Optional[float] = None
 
     @classmethod
     def setup_task(cls, cfg: FromPretrainedConfig, **kwargs: Any) -> "FromPretrainedTask":
@@ -162,14 +168,41 @@ class FromPretrainedTask(SentencePredictionTask):
 
     # -- scores ---------------------------------------------------------------------------------
 
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """A validation begins: its first subset is the one that fairseq chooses checkpoints by."""
+        super().begin_valid_epoch(epoch, model)
+        self._subsets_validated = 0
+
     def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
         """fairseq has validated one subset and goes on to the next."""
+        if self._subsets_validated == 0:
+            self._keep_predictions(stats)
+        self._subsets_validated += 1
         self._dev_scores.finish()
+
+    def _keep_predictions(self, stats: Any) -> None:
+        """Write the predictions where this validation is the best so far, as fairseq judges it."""
+        checkpoint = self.root.checkpoint
+        metric, path = checkpoint.best_checkpoint_metric, self._predictions_file
+        score = float(stats[metric])
+        rows = self._dev_scores.rows()  # all workers must come here
+        if not is_master(self.root.distributed_training) or not rows:
+            return
+        if self._best_score is None and os.path.isfile(path) and checkpoint_to_resume(self.root):
+            self._best_score = Predictions.load(path).score
+        better = 1 if checkpoint.maximize_best_checkpoint_metric else -1
+        if self._best_score is not None and better * score < better * self._best_score:
+            return
+        self._best_score = score
+        update = int(stats["num_updates"])
+        Predictions(update, metric, score, self._dev_scores.positive, rows).save(path)
+
+    @property
+    def _predictions_file(self) -> str:
+        return os.path.join(self.root.checkpoint.save_dir, PREDICTIONS)
 
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
         """The criterion's outputs; what the head predicted is kept for the scores."""
-        if not self._dev_scores.names:
-            return super().valid_step(sample, model, criterion)
         with _outputs(model.classification_heads[self.cfg.classification_head_name]) as logits:
             result = super().valid_step(sample, model, criterion)
         output = logits[-1].float()

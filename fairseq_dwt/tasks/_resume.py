@@ -13,7 +13,7 @@ from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..sources import load_ticket
 
-__all__ = ["check_same_run", "early_stopping_state", "resume"]
+__all__ = ["check_same_run", "checkpoint_to_resume", "early_stopping_state", "resume"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def resume(root: DictConfig) -> None:
         for name in ("best", "num_runs"):
             if hasattr(function, name):
                 delattr(function, name)
-    path = _last_checkpoint(root)
+    path = checkpoint_to_resume(root)
     if path is None:
         return
     state = load_checkpoint(path)
@@ -66,7 +66,7 @@ def check_same_run(root: DictConfig, base: str, ticket: Optional[AnyTicket] = No
     Raises:
         DwtError: the run folder's checkpoints belong to another run.
     """
-    if _last_checkpoint(root) is None:
+    if checkpoint_to_resume(root) is None:
         return
     for name in _TICKETS:
         path = os.path.join(root.checkpoint.save_dir, name)
@@ -82,7 +82,7 @@ def check_same_run(root: DictConfig, base: str, ticket: Optional[AnyTicket] = No
             )
 
 
-def _last_checkpoint(root: DictConfig) -> Optional[str]:
+def checkpoint_to_resume(root: DictConfig) -> Optional[str]:
     """The checkpoint that fairseq will resume from, if any."""
     checkpoint = root.checkpoint
     path = os.path.join(checkpoint.save_dir, "checkpoint_last.pt")
