@@ -1,24 +1,20 @@
-"""One self-contained HTML page of some runs."""
+"""A document as files: one self-contained HTML page, Markdown, JSON, and the pictures."""
 
 from __future__ import annotations
 
 import base64
 import html
+import json
 import os
+import re
 from string import Template
-from typing import List, Sequence
+from typing import List, Union
 
-from ..checkpoint import Pretrained, Tuned, load_checkpoint
-from ..extraction import tensors_of
 from ..files import replacing
-from ..ticket import Ticket
 from ..version import __version__
-from .heatmap import delta_heatmap
-from .runs import Run
-from .scores import Row, table_cells
-from .structure import describe, structure_table
+from .document import Document, Figure, Picture, Table
 
-__all__ = ["write_page"]
+__all__ = ["write_report"]
 
 _PAGE = Template(
     """<!doctype html>
@@ -27,74 +23,139 @@ _PAGE = Template(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Dominant winning ticket</title>
 <style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #8884; }
+:root { color-scheme: light dark; --ink: #1f2328; --faint: #d0d7de; --soft: #59636e;
+  --paper: #ffffff; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --faint: #3d444d; --soft: #9198a1; --paper: #0d1117; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--faint); padding-bottom: .2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0 .25rem; font-size: .875rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--faint); }
+th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child { text-align: left; }
-pre { overflow-x: auto; }
-img { max-width: 100%; background: #fff; }
-figcaption, footer { color: #888; font-size: .9rem; }
+figure { margin: 1.5rem 0; }
+img { max-width: 100%; height: auto; }
+figcaption, .note, footer { color: var(--soft); font-size: .875rem; }
+footer { margin-top: 3rem; }
+mark { color: inherit; border-radius: .2rem; padding: 0 .2rem; }
+$marks
 </style>
 <h1>Dominant winning ticket</h1>
 $sections
-<footer>fairseq_dwt $version</footer>
+<footer>fairseq_dwt $version. Beside this page: report.md, report.json, figures/.</footer>
 </html>
 """
 )
+#: Okabe and Ito's colours, laid thinly over either background; the last is the bias's.
+_MARKS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 
 
-def write_page(path: str, runs: Sequence[Run], rows: Sequence[Row]) -> None:
-    """Write the page: the score table, then structure and heat map of each stage 1 among the runs.
+def write_report(folder: str, document: Document) -> List[str]:
+    """Write ``index.html``, ``report.md``, ``report.json`` and ``figures/``; each file whole.
 
     Args:
-        path: file to write, whole or not at all.
-        runs: all runs.
-        rows: :func:`~fairseq_dwt.report.scores.score_table` of them.
+        folder: made where it does not exist.
+        document: what to write.
+
+    Returns:
+        the paths written.
     """
-    sections = [_score_section(rows)] if rows else []
-    for run in runs:
-        if run.is_stage_1 and os.path.isfile(os.path.join(run.folder, "ticket.json")):
-            sections += _ticket_sections(run)
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(_PAGE.substitute(sections="\n".join(sections), version=__version__))
+    files = {
+        "index.html": _html(document),
+        "report.md": _markdown(document),
+        "report.json": json.dumps(document.data, indent=1, ensure_ascii=False) + "\n",
+    }
+    written = []
+    for figure in _figures(document):
+        for suffix, picture in (("", figure.light), ("-dark", figure.dark)):
+            for extension, content in (("png", picture.png), ("svg", picture.svg)):
+                path = os.path.join(folder, "figures", f"{figure.name}{suffix}.{extension}")
+                with replacing(path) as temporary, open(temporary, "wb") as file:
+                    file.write(content)
+                written.append(path)
+    for name, text in files.items():
+        path = os.path.join(folder, name)
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        written.append(path)
+    return written
 
 
-def _score_section(rows: Sequence[Row]) -> str:
-    header, *body = table_cells(rows)
-    lines = ["<tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in header) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
-    return (
-        "<h2>Scores</h2>\n<table>\n" + "\n".join(lines) + "\n</table>\n"
-        "<p>Best validation score, per cent: mean ± standard deviation over seeds, at the learning "
-        "rate with the best mean. Trained: pre-trained parameters that train; the classification "
-        "head comes on top. * has runs that have not finished.</p>"
+def _figures(document: Document) -> List[Figure]:
+    return [s for section in document.sections for s in section.shown if isinstance(s, Figure)]
+
+
+# -- HTML -----------------------------------------------------------------------------------------
+
+
+def _html(document: Document) -> str:
+    parts = []
+    for section in document.sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        parts += [f"<p>{html.escape(text)}</p>" for text in section.text]
+        parts += [_html_of(shown) for shown in section.shown]
+    marks = "\n".join(
+        f"mark.m{number} {{ background: {colour}66; }}" for number, colour in enumerate(_MARKS)
     )
+    return _PAGE.substitute(sections="\n".join(parts), marks=marks, version=__version__)
 
 
-def _ticket_sections(run: Run) -> List[str]:
-    ticket = Ticket.load(os.path.join(run.folder, "ticket.json"))
-    sections = [
-        f"<h2>Ticket of {html.escape(run.task)}</h2>",
-        f"<p>{html.escape(describe(ticket.top(3)))}</p>",
-        "<p>Top three dimensions per matrix, most dominated first; b is the bias.</p>",
-        f"<pre>{html.escape(structure_table(ticket, 3))}</pre>",
-    ]
-    checkpoint = os.path.join(run.folder, "checkpoint_last.pt")
-    if not os.path.isfile(checkpoint):
-        return sections
-    settings = load_checkpoint(checkpoint)["cfg"]["checkpoint"]
-    pretrained = Pretrained(settings["finetune_from_model"] or settings["restore_file"])
-    picture = delta_heatmap(
-        pretrained.matrices,
-        tensors_of(pretrained.tensors, pretrained.path),
-        tensors_of(Tuned(checkpoint).tensors, checkpoint),
-        ticket.origin.sigma or 5e-5,
-    )
-    encoded = base64.b64encode(picture).decode()
-    sections.append(
-        f'<figure><img alt="Heat map of |Δ| per matrix" src="data:image/png;base64,{encoded}">'
-        "<figcaption>|θ − θ0| of every matrix: input dimensions across, outputs down, the bias at "
-        "the right edge. A dominated dimension is a vertical line.</figcaption></figure>"
-    )
-    return sections
+def _html_of(shown: Union[Table, Figure]) -> str:
+    if isinstance(shown, Figure):
+        return (
+            f'<figure id="{shown.name}"><picture>'
+            f'<source media="(prefers-color-scheme: dark)" srcset="{_data(shown.dark)}">'
+            f'<img alt="{html.escape(shown.caption)}" src="{_data(shown.light)}">'
+            f"</picture><figcaption>{html.escape(shown.caption)}</figcaption></figure>"
+        )
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in shown.header)
+    lines = [f"<tr>{head}</tr>"]
+    for row in shown.rows:
+        lines.append("<tr>" + "".join(f"<td>{_marked(cell, shown)}</td>" for cell in row) + "</tr>")
+    note = f'<p class="note">{html.escape(shown.note)}</p>' if shown.note else ""
+    body = "\n".join(lines)
+    return f'<div class="wide" id="{shown.name}"><table>\n{body}\n</table></div>{note}'
+
+
+def _marked(cell: str, table: Table) -> str:
+    if not table.marks:
+        return html.escape(cell)
+    words = []
+    for word in cell.split(" "):
+        number = table.marks.get(word)
+        text = html.escape(word)
+        words.append(text if number is None else f'<mark class="m{number}">{text}</mark>')
+    return " ".join(words)
+
+
+def _data(picture: Picture) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.png).decode()
+
+
+# -- Markdown -------------------------------------------------------------------------------------
+
+
+def _markdown(document: Document) -> str:
+    lines = ["# Dominant winning ticket", ""]
+    for section in document.sections:
+        lines += [f"## {section.title}", ""]
+        for text in section.text:
+            lines += [text, ""]
+        for shown in section.shown:
+            if isinstance(shown, Figure):
+                lines += [f"![{shown.caption}](figures/{shown.name}.png)", "", shown.caption, ""]
+            else:
+                lines += [*_markdown_table(shown), ""] + ([shown.note, ""] if shown.note else [])
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _markdown_table(table: Table) -> List[str]:
+    def line(cells: List[str]) -> str:
+        return "| " + " | ".join(re.sub(r"([|\\*])", r"\\\1", cell) for cell in cells) + " |"
+
+    rule = "|---|" + "---:|" * (len(table.header) - 1)
+    return [line(list(table.header)), rule, *(line(list(row)) for row in table.rows)]

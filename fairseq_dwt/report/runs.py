@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from omegaconf import OmegaConf
 
 from ..element_mask import AnyTicket, ElementMask
 from ..errors import DwtError
+from ..glue.predictions import Predictions
 from ..sources import load_ticket
 
 __all__ = ["Run", "find_runs", "read_run"]
 
-_VALID = re.compile(r"\[valid\]\[INFO\] - (\{.*\})$")
+_STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) pre-trained parameters train")
 _DONE = "done training in"
 
@@ -31,8 +32,11 @@ class Run:
         task: the data's folder name, ``RTE``.
         lr: learning rate.
         seed: ``common.seed``.
+        source: task of the ticket's L1 fine-tuning; None without a dominant ticket.
         metric: name of the score that selects the best checkpoint.
-        scores: that score after each validation, in per cent, in order.
+        validations: (updates, that score in per cent) of each validation, in order.
+        training: (updates, loss in base 2, accuracy in per cent) of each logging interval.
+        predictions: of the best validation, where the run kept them.
         trained: pre-trained parameters that train; None in stage 1.
         pretrained: all pre-trained parameters.
         finished: whether training ran to its end.
@@ -44,15 +48,26 @@ class Run:
     lr: float
     seed: int
     metric: str
-    scores: List[float]
+    validations: List[Tuple[float, float]]
     trained: Optional[int]
     pretrained: Optional[int]
     finished: bool
+    source: Optional[str] = None
+    training: List[Tuple[float, float, float]] = field(default_factory=list)
+    predictions: Optional[Predictions] = None
 
     @property
     def best(self) -> Optional[float]:
-        """The best validation score, as fairseq keeps ``checkpoint_best.pt``."""
-        return max(self.scores) if self.scores else None
+        """The best validation's score, computed from its predictions; without, the log's."""
+        if self.predictions is not None:
+            return self.predictions.percent([self.metric])[self.metric]
+        return max((score for _, score in self.validations), default=None)
+
+    @property
+    def label(self) -> str:
+        """The method, and whose ticket it was where it was moved from another task."""
+        moved = self.source is not None and self.source != self.task
+        return f"{self.method} ({self.source})" if moved else self.method
 
     @property
     def is_stage_1(self) -> bool:
@@ -90,24 +105,39 @@ def read_run(folder: str) -> Run:
     config = OmegaConf.load(os.path.join(folder, ".hydra", "config.yaml"))
     log = _read_log(folder)
     metric = config.checkpoint.best_checkpoint_metric
-    scores = []
-    for match in map(_VALID.search, log):
-        stats = json.loads(match.group(1)) if match else {}
-        if f"valid_{metric}" in stats:
-            scores.append(float(stats[f"valid_{metric}"]))
+    # a run that was launched again may have logged an update twice: the last one counts
+    validations: Dict[float, float] = {}
+    training: Dict[float, Tuple[float, float]] = {}
+    for match in filter(None, map(_STATS.search, log)):
+        try:
+            stats = json.loads(match.group(2))
+            if match.group(1) == "valid":
+                validations[float(stats["valid_num_updates"])] = float(stats[f"valid_{metric}"])
+            else:
+                point = float(stats["loss"]), float(stats.get("accuracy", "nan"))
+                training[float(stats["num_updates"])] = point
+        except (ValueError, KeyError):
+            continue  # a line that breaks off, or another metric
     trained = next(filter(None, map(_TRAINED.search, reversed(log))), None)
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
+    ticket = _ticket(folder)
+    predictions = os.path.join(folder, "predictions.tsv")
     return Run(
         folder=folder,
-        method=_method(config, folder),
+        method=_method(config, ticket),
         task=os.path.basename(os.path.normpath(config.task.data)),
         lr=float(config.optimization.lr[0]),
         seed=config.common.seed,
         metric=metric,
-        scores=scores,
+        validations=sorted(validations.items()),
         trained=numbers[0],
         pretrained=numbers[1],
         finished=any(_DONE in line for line in log),
+        source=ticket.origin.task
+        if ticket is not None and ticket.origin.method == "dominant"
+        else None,
+        training=[(update, *point) for update, point in sorted(training.items())],
+        predictions=Predictions.load(predictions) if os.path.isfile(predictions) else None,
     )
 
 
@@ -119,16 +149,15 @@ def _read_log(folder: str) -> List[str]:
         return file.read().splitlines()
 
 
-def _method(config: Any, folder: str) -> str:
+def _method(config: Any, ticket: Optional[AnyTicket]) -> str:
     if config.task._name == "ticket_extract":
         return "L1"
     if config.optimizer._name != "dominant_ticket":
         return "Full"
     # The settings name a file or a word; what the run trained stands in its own folder.
-    ticket = _ticket(folder)
     if ticket is None:
         return "?"
-    name = {"dominant": "Dominant", "random": "Random", "bitfit": "BitFit"}.get(
+    name = {"dominant": "Dominant", "random": "Random", "bitfit": "BitFit", "bottom": "Bottom"}.get(
         ticket.origin.method, ticket.origin.method
     )
     if isinstance(ticket, ElementMask):

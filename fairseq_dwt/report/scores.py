@@ -11,7 +11,7 @@ from .runs import Run
 
 __all__ = ["Cell", "score_table", "table_text"]
 
-_ORDER = ("Full", "Random", "Dominant", "BitFit", "Mask")
+_ORDER = ("Full", "Random", "Dominant", "BitFit", "Bottom")
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,32 @@ class Cell:
 
     Attributes:
         lr: the learning rate with the best mean.
-        scores: best validation score of each seed, per cent.
-        unfinished: runs among them that have not come to their end.
+        runs: one of each seed.
     """
 
     lr: float
-    scores: Tuple[float, ...]
-    unfinished: int
+    runs: Tuple[Run, ...]
+
+    @property
+    def scores(self) -> Tuple[float, ...]:
+        """Best validation score of each seed, per cent."""
+        return tuple(run.best or 0.0 for run in self.runs)
+
+    @property
+    def unfinished(self) -> int:
+        """Runs that have not come to their end."""
+        return sum(not run.finished for run in self.runs)
+
+    @property
+    def from_log(self) -> bool:
+        """Whether a run kept no predictions, so that its score is the log's."""
+        return any(run.predictions is None for run in self.runs)
 
     def __str__(self) -> str:
         spread = f" ± {stdev(self.scores):.1f}" if len(self.scores) > 1 else ""
-        return f"{mean(self.scores):.1f}{spread}" + ("*" if self.unfinished else "")
+        return (
+            f"{mean(self.scores):.1f}{spread}" + "*" * bool(self.unfinished) + "†" * self.from_log
+        )
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,8 @@ def score_table(runs: Sequence[Run]) -> List[Row]:
     methods: Dict[str, Run] = {}
     for run in runs:
         if not run.is_stage_1 and run.best is not None:
-            groups[run.method, run.task][run.lr].append(run)
-            methods.setdefault(run.method, run)
+            groups[run.label, run.task][run.lr].append(run)
+            methods.setdefault(run.label, run)
     tasks = sorted({task for _, task in groups})
     rows = []
     for method in sorted(methods, key=_position):
@@ -76,10 +91,7 @@ def _cell(by_lr: Optional[Dict[float, List[Run]]]) -> Optional[Cell]:
     most = max(len(runs) for runs in by_lr.values())
     complete = {lr: runs for lr, runs in by_lr.items() if len(runs) == most}
     lr = max(complete, key=lambda rate: mean(run.best or 0.0 for run in complete[rate]))
-    chosen = sorted(complete[lr], key=lambda run: run.seed)
-    return Cell(
-        lr, tuple(run.best or 0.0 for run in chosen), sum(not run.finished for run in chosen)
-    )
+    return Cell(lr, tuple(sorted(complete[lr], key=lambda run: run.seed)))
 
 
 def table_cells(rows: Sequence[Row]) -> List[List[str]]:
@@ -112,4 +124,6 @@ def table_text(rows: Sequence[Row]) -> str:
     ]
     if any(c and c.unfinished for row in rows for c in row.cells.values()):
         lines.append("* with runs that have not finished")
+    if any(c and c.from_log for row in rows for c in row.cells.values()):
+        lines.append("† as logged: the runs kept no predictions to compute it from")
     return "\n".join(lines)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import mean
-from typing import List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..element_mask import AnyTicket
 from ..matrices import KIND_OF_MODULE, KINDS
 from ..similarity import Similarity
 from ..ticket import Ticket
 
-__all__ = ["describe", "similarity_table", "structure_table"]
+__all__ = [
+    "bias_layers",
+    "cells",
+    "describe",
+    "popular",
+    "similarity_table",
+    "skeleton",
+    "structure_table",
+]
+
+#: The matrices that read the same vector, the residual stream, so that their dimensions compare.
+_READERS = ("Q", "K", "V", "FC1")
 
 
 def structure_table(ticket: Ticket, k: int = 3) -> str:
@@ -22,15 +34,57 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
     layer  Q    K  V  O  FC1  FC2
         0  2 b  -  -  -  -    -
     """
-    cells = {}
+    found = cells(ticket, k)
+    layers = sorted({layer for layer, _ in found})
+    rows = [["layer", *KINDS]]
+    rows += [[str(layer), *(found.get((layer, kind), "-") for kind in KINDS)] for layer in layers]
+    return _columns(rows)
+
+
+def cells(ticket: Ticket, k: int) -> Dict[Tuple[int, str], str]:
+    """``{(layer, kind): the k most dominated dimensions as text, the bias as b}``."""
+    found = {}
+    for layer, kind, columns, width in _entries(ticket, k):
+        found[layer, kind] = " ".join("b" if c == width else str(c) for c in columns)
+    return found
+
+
+def _entries(ticket: Ticket, k: int) -> List[Tuple[int, str, Tuple[int, ...], int]]:
+    entries = []
     for name, entry in ticket.top(k).matrices.items():
         _, layer, module = name.split(".", 2)
-        shown = ["b" if c == entry.shape[1] else str(c) for c in entry.columns]
-        cells[int(layer), KIND_OF_MODULE[module]] = " ".join(shown)
-    layers = sorted({layer for layer, _ in cells})
-    rows = [["layer", *KINDS]]
-    rows += [[str(layer), *(cells.get((layer, kind), "-") for kind in KINDS)] for layer in layers]
-    return _columns(rows)
+        entries.append((int(layer), KIND_OF_MODULE[module], entry.columns, entry.shape[1]))
+    return entries
+
+
+def bias_layers(ticket: Ticket, k: int) -> Dict[str, List[int]]:
+    """``{kind: the layers in which the bias is among the k most dominated}`` (Table 4)."""
+    found: Dict[str, List[int]] = {kind: [] for kind in KINDS}
+    for layer, kind, columns, width in _entries(ticket, k):
+        if width in columns:
+            found[kind].append(layer)
+    return found
+
+
+def skeleton(ticket: Ticket, k: int) -> Dict[int, Dict[int, int]]:
+    """In how many matrices of each layer a dimension dominates: ``{dimension: {layer: number}}``.
+
+    Of Q, K, V and FC1, which read the same vector, without the bias; most popular first.
+    """
+    counts: Dict[int, Counter] = {}
+    for layer, kind, columns, width in _entries(ticket, k):
+        if kind in _READERS:
+            for column in columns:
+                if column != width:
+                    counts.setdefault(column, Counter())[layer] += 1
+    order = sorted(counts, key=lambda c: (-sum(counts[c].values()), c))
+    return {column: dict(sorted(counts[column].items())) for column in order}
+
+
+def popular(ticket: Ticket, k: int, number: int = 6) -> Dict[str, int]:
+    """``{dimension: its rank}`` of those that dominate in two layers or more; the bias is last."""
+    found = [str(c) for c, layers in skeleton(ticket, k).items() if len(layers) > 1][:number]
+    return {name: rank for rank, name in enumerate([*found, "b"])}
 
 
 def describe(ticket: AnyTicket) -> str:
