@@ -108,7 +108,7 @@ def _train(commands: Sequence[Sequence[str]], cwd: str, jobs: int) -> None:
             if result.returncode != 0:
                 raise SystemExit(f"{shlex.join(command)}\n{result.stderr[-3000:]}")
         run = read_run(folder)
-        bar.write(f"   {run.method:<11} {run.task:<6} {run.metric} {run.best}")
+        bar.write(f"   {run.method:<11} {run.task:<6} {run.metric} {run.best:.1f}")
         bar.update()
 
     for command in commands:
