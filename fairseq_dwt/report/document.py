@@ -42,11 +42,13 @@ class Figure:
     Attributes:
         name: file name stem and anchor, ``figure3``.
         caption: what is seen.
+        width: in inches, as it would stand in a paper.
         light: for light backgrounds. dark: for dark ones.
     """
 
     name: str
     caption: str
+    width: float
     light: Picture
     dark: Picture
 

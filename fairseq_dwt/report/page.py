@@ -52,6 +52,8 @@ $sections
 )
 #: Okabe and Ito's colours, laid thinly over either background; the last is the bias's.
 _MARKS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+#: Larger than on paper, so that the small print is the page's.
+_PIXELS_PER_INCH = 125
 
 
 def write_report(folder: str, document: Document) -> List[str]:
@@ -109,7 +111,8 @@ def _html_of(shown: Union[Table, Figure]) -> str:
         return (
             f'<figure id="{shown.name}"><picture>'
             f'<source media="(prefers-color-scheme: dark)" srcset="{_data(shown.dark)}">'
-            f'<img alt="{html.escape(shown.caption)}" src="{_data(shown.light)}">'
+            f'<img width="{round(_PIXELS_PER_INCH * shown.width)}" '
+            f'alt="{html.escape(shown.caption)}" src="{_data(shown.light)}">'
             f"</picture><figcaption>{html.escape(shown.caption)}</figcaption></figure>"
         )
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in shown.header)

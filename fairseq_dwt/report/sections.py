@@ -150,14 +150,14 @@ def _curves_section(rows: Sequence[Row]) -> Optional[Section]:
 
 
 def _structure_sections(found: Sequence[_Found], data: Dict[str, Any]) -> List[Section]:
-    """Table 1 and the skeleton of the first ticket; Table 4; Tables 5 to 10, a ticket per task."""
+    """Table 1 and the skeleton of the largest ticket; Table 4; Tables 5 to 10, a ticket per task."""
     by_task: Dict[str, _Found] = {}
     for one in found:
         if one.ticket.matrices:
             by_task.setdefault(one.run.task, one)
     if not by_task:
         return []
-    first = by_task.get("MNLI") or next(iter(by_task.values()))
+    first = max(by_task.values(), key=lambda f: f.ticket.top(_K).num_parameters)
     marks = popular(first.ticket, _K)
     layers = 1 + max(
         int(name.split(".")[1]) for f in by_task.values() for name in f.ticket.matrices

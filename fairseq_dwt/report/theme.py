@@ -30,7 +30,9 @@ def draw(
         painter: draws into a matplotlib figure; colours that depend on the background come from
             the theme: ``ink``, ``faint``, ``paper``, ``high``; see :func:`color_map`.
     """
-    return Figure(name, caption, _picture(size, painter, _LIGHT), _picture(size, painter, _DARK))
+    return Figure(
+        name, caption, size[0], _picture(size, painter, _LIGHT), _picture(size, painter, _DARK)
+    )
 
 
 def color_map(theme: Theme) -> Any:

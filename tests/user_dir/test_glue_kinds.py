@@ -9,6 +9,8 @@ import shutil
 
 import pytest
 
+from fairseq_dwt.glue.predictions import Predictions
+
 
 def validation(caplog):
     return next(json.loads(r.message) for r in caplog.records if r.name == "valid")
@@ -22,9 +24,12 @@ def test_mnli_is_scored_over_matched_and_mismatched_together(train, small, tmp_p
             # as mismatched: the training set, 96 rows beside the 16 of valid
             shutil.copy(f"{data}/{name}/train.{kind}", f"{data}/{name}/valid1.{kind}")
     caplog.set_level(logging.INFO)
-    train("full_mnli", f"task.data={data}", "common.log_format=json")
+    folder = train("full_mnli", f"task.data={data}", "common.log_format=json")
     assert "Loaded valid with #samples: 112" in caplog.text
-    assert "valid_accuracy" in validation(caplog)
+    kept = Predictions.load(f"{folder}/predictions.tsv")
+    assert len(kept.rows) == 112
+    score = float(validation(caplog)["valid_accuracy"])
+    assert round(kept.percent(["accuracy"])["accuracy"], 1) == score
 
 
 def test_sts_b_is_regression_scored_by_correlations(train, small, tmp_path, caplog):
