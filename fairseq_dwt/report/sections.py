@@ -150,7 +150,7 @@ def _curves_section(rows: Sequence[Row]) -> Optional[Section]:
 
 
 def _structure_sections(found: Sequence[_Found], data: Dict[str, Any]) -> List[Section]:
-    """Table 1 and the skeleton of the largest ticket; Table 4; Tables 5 to 10, a ticket per task."""
+    """Table 1 and the skeleton of the largest ticket; Table 4; Tables 5 to 10 by task."""
     by_task: Dict[str, _Found] = {}
     for one in found:
         if one.ticket.matrices:
