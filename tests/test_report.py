@@ -128,6 +128,12 @@ def test_a_score_is_computed_from_predictions_not_read_from_the_log():
     assert str(row.cells["RTE"]) == "75.0"
 
 
+def test_a_loss_is_the_logs():
+    kept = Predictions(10, "nll_loss", 0.5, 1, {0: (1, 1)})
+    logged = Run("f", "Full", "RTE", 1e-4, 1, "nll_loss", [(5, 0.5)], 10, 10, True, None, [], kept)
+    assert logged.best == 0.5 and not logged.recomputed
+
+
 def test_a_moved_ticket_is_named_by_its_task():
     own, moved = (run("Dominant-1", 60, source=source) for source in ("RTE", "MNLI"))
     assert [own.label, moved.label] == ["Dominant-1", "Dominant-1 (MNLI)"]

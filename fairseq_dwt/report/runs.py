@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from ..element_mask import AnyTicket, ElementMask
 from ..errors import DwtError
+from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..sources import load_ticket
 
@@ -59,9 +60,15 @@ class Run:
     @property
     def best(self) -> Optional[float]:
         """The best validation's score, computed from its predictions; without, the log's."""
-        if self.predictions is not None:
+        if self.recomputed:
+            assert self.predictions is not None
             return self.predictions.percent([self.metric])[self.metric]
         return max((score for _, score in self.validations), default=None)
+
+    @property
+    def recomputed(self) -> bool:
+        """Whether :attr:`best` is computed from predictions. A loss, for one, cannot be."""
+        return self.predictions is not None and self.metric in METRICS
 
     @property
     def label(self) -> str:

@@ -39,7 +39,7 @@ class Cell:
     @property
     def from_log(self) -> bool:
         """Whether a run kept no predictions, so that its score is the log's."""
-        return any(run.predictions is None for run in self.runs)
+        return not all(run.recomputed for run in self.runs)
 
     def __str__(self) -> str:
         spread = f" ± {stdev(self.scores):.1f}" if len(self.scores) > 1 else ""

@@ -227,7 +227,10 @@ def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
     for one in found:
         if one.run.task not in masks:
             mask = _sigma_mask(one)
-            if mask is not None:
+            # of one model: those of another have other matrices
+            if mask is not None and all(
+                mask.masks.keys() == m.masks.keys() for m in masks.values()
+            ):
                 masks[one.run.task] = mask
     if not masks:
         return None
@@ -321,7 +324,7 @@ def _runs_section(runs: Sequence[Run], data: Dict[str, Any]) -> Section:
         best = run.best
         updates = max((u for u, *_ in [*run.validations, *run.training]), default=0)
         state = "finished" if run.finished else "unfinished"
-        score = "–" if best is None else f"{best:.2f}" + "†" * (run.predictions is None)
+        score = "–" if best is None else f"{best:.2f}" + "†" * (not run.recomputed)
         rows.append(
             [run.label, run.task, f"{run.lr:g}", str(run.seed), f"{updates:,.0f}", score, state]
         )
@@ -335,7 +338,7 @@ def _runs_section(runs: Sequence[Run], data: Dict[str, Any]) -> Section:
                 "updates": updates,
                 "metric": run.metric,
                 "best": best,
-                "recomputed": run.predictions is not None,
+                "recomputed": run.recomputed,
                 "finished": run.finished,
                 "trained": run.trained,
             }  # fmt: skip
