@@ -9,14 +9,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from typing import Any, Dict, Optional, Union
+import warnings
+from importlib import import_module
+from typing import Any, Dict, Optional, Sequence, Union
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from .checkpoint import FUNCTION, SIZES, Pretrained
 from .errors import DwtError
 
-__all__ = ["pretrained_file", "resolve_paths", "save_as", "set_shape", "wrapped_config"]
+__all__ = [
+    "compose",
+    "pretrained_file",
+    "resolve_paths",
+    "save_as",
+    "set_shape",
+    "wrapped_config",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +40,53 @@ PATHS = (
     ("optimizer", "like"),
 )
 _FAIRSEQ_RESTORE_FILE = "checkpoint_last.pt"
+
+
+def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = None) -> DictConfig:
+    """The config that ``fairseq-hydra-train --config-name NAME OVERRIDES`` hands to training.
+
+    Args:
+        name: of a config of ours, or of a file in ``config_dir``.
+        overrides: as on the command line.
+        config_dir: ``--config-dir``; its file comes before one of ours of the same name.
+
+    Raises:
+        DwtError: no such config, or an override that it does not take.
+    """
+    from fairseq.dataclass.initialize import add_defaults, hydra_init
+    from fairseq.dataclass.utils import omegaconf_no_object_check
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    # hydra 1.0 calls it experimental
+    hydra = import_module("hydra")
+    hydra = hydra if hasattr(hydra, "compose") else import_module("hydra.experimental")
+    name = name[: -len(".yaml")] if name.endswith(".yaml") else name
+    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
+    folders = [os.path.abspath(config_dir), ours] if config_dir else [ours]
+    found = [f for f in folders if os.path.isfile(os.path.join(f, f"{name}.yaml"))]
+    if not found:
+        raise DwtError(
+            f"--config-name: expected a config such as ticket_mrpc, found no {name}.yaml in "
+            + " or ".join(folders)
+        )
+    hydra_init(name)
+    GlobalHydra.instance().clear()
+    try:
+        # that fairseq's schema has the config's name, and that no Hydra version is asked for
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with hydra.initialize_config_dir(config_dir=os.path.realpath(found[0])):
+                cfg = hydra.compose(config_name=name, overrides=list(overrides))
+        add_defaults(cfg)
+        with omegaconf_no_object_check():
+            plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+            composed = OmegaConf.create(plain)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise DwtError(f"--config-name {name}: {str(error).splitlines()[0]}") from None
+    assert isinstance(composed, DictConfig)
+    OmegaConf.set_struct(composed, True)
+    return composed
 
 
 def resolve_paths(root: DictConfig, cwd: Optional[str]) -> None:

@@ -16,15 +16,16 @@ class Origin:
     """Where a ticket comes from. All fields but ``method`` may be unknown (None).
 
     Attributes:
-        method: ``dominant``, ``random``, ``bitfit``, ….
+        method: ``dominant``, ``oneshot``, ``random``, ``bitfit``, ….
         base: fingerprint of the pre-trained model (:attr:`Pretrained.fingerprint`).
         base_parameters: all parameters of that model: the denominator of the sparsity.
         init: path of the pre-trained file, for people; the fingerprint is what counts.
-        task: the task of the L1 fine-tuning.
+        task: the task of the L1 fine-tuning, or of the one-shot ticket's batches.
         sigma: threshold σ on \\|Δ\\|.
         l1_lambda: λ, weight of the L1 distance.
         num_updates: updates of the L1 fine-tuning when the columns were counted.
-        seed: seed of a random ticket.
+        num_batches: batches that a one-shot ticket was found from.
+        seed: seed of a random ticket, or of a one-shot ticket's head and batches.
         made_by: the fairseq_dwt version that made it, or the publication.
     """
 
@@ -36,6 +37,7 @@ class Origin:
     sigma: Optional[float] = None
     l1_lambda: Optional[float] = None
     num_updates: Optional[int] = None
+    num_batches: Optional[int] = None
     seed: Optional[int] = None
     made_by: Optional[str] = None
 
@@ -78,6 +80,7 @@ _ORIGIN_TYPES: Dict[str, Tuple[type, ...]] = {
     "sigma": (int, float),
     "l1_lambda": (int, float),
     "num_updates": (int,),
+    "num_batches": (int,),
     "seed": (int,),
     "made_by": (str,),
 }

@@ -16,6 +16,8 @@ from .version import __version__
 
 __all__ = ["PUBLISHED", "load_ticket", "open_ticket", "origin_of"]
 
+#: What ``optimizer.ticket`` takes beside files and published names.
+WORDS = ("oneshot", "bitfit", "random")
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
 #: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
 PUBLISHED = tuple(f"roberta.large/{task}" for task in ("mnli", "qnli", "sst-2", "qqp"))
@@ -32,7 +34,7 @@ def load_ticket(path: str) -> AnyTicket:
             return Ticket.load(os.path.join(_FOLDER, *path.split("/")) + ".json")
         raise DwtError(
             f"{path}: expected a ticket file, found none; give a file, or one of: "
-            + ", ".join(("bitfit", "random", *PUBLISHED))
+            + ", ".join((*WORDS, *PUBLISHED))
         )
     return ElementMask.load(path) if path.endswith(".safetensors") else Ticket.load(path)
 
@@ -73,7 +75,7 @@ def open_ticket(
     if source is None:
         raise DwtError(
             "optimizer.ticket: expected a ticket, got none; set optimizer.ticket=ticket.json "
-            "(stage 1 writes one), or one of " + ", ".join(("bitfit", "random", *PUBLISHED))
+            "(stage 1 writes one), or one of " + ", ".join((*WORDS, *PUBLISHED))
         )
     if source == "bitfit":
         ticket: AnyTicket = extraction.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))

@@ -161,32 +161,12 @@ def train(small, tmp_path, monkeypatch):
 
 
 def compose(name: str, overrides: List[str]) -> Any:
-    """The config that ``fairseq-hydra-train --config-name NAME OVERRIDES`` hands to training."""
-    from fairseq.dataclass.initialize import add_defaults, hydra_init
-    from fairseq.dataclass.utils import omegaconf_no_object_check
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    try:
-        from hydra import compose as hydra_compose
-        from hydra import initialize_config_dir
-    except ImportError:  # hydra 1.0
-        from hydra.experimental import compose as hydra_compose
-        from hydra.experimental import initialize_config_dir
-
+    """A config of ours, with the plugin's names registered."""
     import fairseq_dwt
+    from fairseq_dwt import launch
 
     fairseq_dwt.register()
-    configs = os.path.join(os.path.dirname(fairseq_dwt.__file__), "configs")
-    hydra_init(name)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=os.path.realpath(configs)):
-        cfg = hydra_compose(config_name=name, overrides=overrides)
-    add_defaults(cfg)
-    with omegaconf_no_object_check():
-        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    OmegaConf.set_struct(cfg, True)
-    return cfg
+    return launch.compose(name, overrides)
 
 
 def weights(checkpoint: str) -> Dict[str, torch.Tensor]:

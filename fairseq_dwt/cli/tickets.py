@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import sys
+from contextlib import contextmanager
 from functools import reduce
 from itertools import combinations
-from typing import Optional
+from typing import Any, Iterator, Optional
 
 from .. import extraction
 from ..checkpoint import Pretrained, Tuned
@@ -20,7 +23,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(add: Add) -> None:
-    """``extract random bitfit bottom show similarity union intersection difference``."""
+    """``extract oneshot random bitfit bottom show similarity union intersection difference``."""
     extract = add("extract", _extract, "The ticket of an L1 fine-tuned checkpoint (Algorithm 1).")
     init(extract)
     tuned(extract, "L1 fine-tuned checkpoint")
@@ -28,6 +31,17 @@ def add_commands(add: Add) -> None:
     extract.add_argument("--task", help="name of the task, recorded in the ticket")
     extract.add_argument("--mask", help="write the σ-mask too (.safetensors)")
     output(extract)
+
+    oneshot = add(
+        "oneshot", _oneshot, "A one-shot ticket: the columns with the largest gradients at θ0."
+    )
+    oneshot.add_argument("--config-name", required=True, help="of a run, such as ticket_mrpc")
+    oneshot.add_argument("--config-dir", help="folder of that config, where it is not ours")
+    oneshot.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
+    oneshot.add_argument(
+        "overrides", nargs="*", metavar="SETTING", help="as for fairseq-hydra-train, task.data=…"
+    )
+    output(oneshot)
 
     random = add("random", _random, "A random ticket: k columns, or a share of the elements.")
     init(random)
@@ -93,6 +107,46 @@ def _extract(args: argparse.Namespace) -> int:
     return 0
 
 
+def _oneshot(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    _ends_in(args.output, ".json")
+    with _without_info():
+        from .. import register
+        from ..launch import compose
+        from ..oneshot import Settling
+        from ..tasks._oneshot import oneshot_of_config
+
+    def show(batches: Iterator[Any]) -> Iterator[Any]:
+        bar = tqdm(batches, "oneshot", args.batches, disable=not sys.stderr.isatty(), unit="batch")
+        return iter(bar)
+
+    def settling(found: Settling) -> None:
+        tqdm.write(
+            f"{found.batches} batches agree with half as many by {found.top1:.2f} (k = 1), "
+            f"{found.top3:.2f} (k = 3)"
+        )
+
+    # no Hydra application runs here, so relative paths start where the user stands
+    overrides = [*args.overrides, "task.cwd=null"]
+    with _without_info():
+        register()
+        cfg = compose(args.config_name, overrides, args.config_dir)
+        ticket = oneshot_of_config(cfg, args.batches, show, settling)
+    return _save(ticket, args.output)
+
+
+@contextmanager
+def _without_info() -> Iterator[None]:
+    """fairseq and Hydra set up logging at import, and tell what only a run's log needs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _random(args: argparse.Namespace) -> int:
     pretrained = Pretrained(args.init)
     if args.percent is not None and args.like:
@@ -147,13 +201,16 @@ def _similarity(args: argparse.Namespace) -> int:
 def _save(ticket: AnyTicket, path: str) -> int:
     from ..report.structure import describe
 
-    extension = ".json" if isinstance(ticket, Ticket) else ".safetensors"
-    if not path.endswith(extension):
-        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
+    _ends_in(path, ".json" if isinstance(ticket, Ticket) else ".safetensors")
     ticket.save(path)
     print(describe(ticket))
     print(f"wrote {path}")
     return 0
+
+
+def _ends_in(path: str, extension: str) -> None:
+    if not path.endswith(extension):
+        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -23,7 +23,8 @@ class DominantTicketConfig(FairseqDataclass):
     ticket: Optional[str] = field(
         default=None,
         metadata={
-            "help": "ticket to train inside of: a file, a published one's name, bitfit, or random"
+            "help": "ticket to train inside of: a file, a published one's name, oneshot (made from "
+            "the first batches), bitfit, or random"
         },
     )
     k: Optional[int] = field(

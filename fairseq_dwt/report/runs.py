@@ -21,6 +21,13 @@ __all__ = ["Run", "find_runs", "read_run"]
 _STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) pre-trained parameters train")
 _DONE = "done training in"
+_METHODS = {
+    "dominant": "Dominant",
+    "oneshot": "One-shot",
+    "random": "Random",
+    "bitfit": "BitFit",
+    "bottom": "Bottom",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Run:
         task: the data's folder name, ``RTE``.
         lr: learning rate.
         seed: ``common.seed``.
-        source: task of the ticket's L1 fine-tuning; None without a dominant ticket.
+        source: task that the ticket was found on; None where it was found on none.
         metric: name of the score that selects the best checkpoint.
         validations: (updates, that score in per cent) of each validation, in order.
         training: (updates, loss in base 2, accuracy in per cent) of each logging interval.
@@ -140,9 +147,7 @@ def read_run(folder: str) -> Run:
         trained=numbers[0],
         pretrained=numbers[1],
         finished=any(_DONE in line for line in log),
-        source=ticket.origin.task
-        if ticket is not None and ticket.origin.method == "dominant"
-        else None,
+        source=None if ticket is None else ticket.origin.task,
         training=[(update, *point) for update, point in sorted(training.items())],
         predictions=Predictions.load(predictions) if os.path.isfile(predictions) else None,
     )
@@ -164,9 +169,7 @@ def _method(config: Any, ticket: Optional[AnyTicket]) -> str:
     # The settings name a file or a word; what the run trained stands in its own folder.
     if ticket is None:
         return "?"
-    name = {"dominant": "Dominant", "random": "Random", "bitfit": "BitFit", "bottom": "Bottom"}.get(
-        ticket.origin.method, ticket.origin.method
-    )
+    name = _METHODS.get(ticket.origin.method, ticket.origin.method)
     if isinstance(ticket, ElementMask):
         entries = sum(mask.numel() for mask in ticket.masks.values())
         share = f"{100 * ticket.num_parameters / entries:.2g} %"

@@ -11,7 +11,7 @@ from .runs import Run
 
 __all__ = ["Cell", "score_table", "table_text"]
 
-_ORDER = ("Full", "Random", "Dominant", "BitFit", "Bottom")
+_ORDER = ("Full", "Random", "Dominant", "One-shot", "BitFit", "Bottom")
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def describe(ticket: AnyTicket) -> str:
         ("λ", origin.l1_lambda),
         ("σ", origin.sigma),
         ("updates", origin.num_updates),
+        ("batches", origin.num_batches),
         ("seed", origin.seed),
         ("base", origin.base and origin.base[:12]),
     ]

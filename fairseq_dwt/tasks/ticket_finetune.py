@@ -22,6 +22,7 @@ from ..sources import open_ticket
 from ..ticket import Ticket
 from ._ema import average_inside
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
+from ._oneshot import ONESHOT, oneshot_ticket
 from ._resume import check_same_run
 
 __all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
@@ -77,7 +78,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         if not self._has_ticket:
             self._log("full fine-tuning", self.pretrained.num_parameters, head)
             return model
-        ticket = self._open_ticket(self.root.optimizer)
+        ticket = self._open_ticket(self.root.optimizer, model)
         self._record(ticket)
         if self.root.ema.store_ema:
             average_inside(model, trained_masks(model, ticket))
@@ -104,7 +105,9 @@ class TicketFinetuneTask(FromPretrainedTask):
     def _is_compact(self) -> bool:
         return self._has_ticket and str(_setting(self.root.optimizer, "mode")) == "compact"
 
-    def _open_ticket(self, optimizer: DictConfig) -> AnyTicket:
+    def _open_ticket(self, optimizer: DictConfig, model: torch.nn.Module) -> AnyTicket:
+        if _setting(optimizer, "ticket") == ONESHOT:
+            return oneshot_ticket(self, model).top(_setting(optimizer, "k"))
         seed = _setting(optimizer, "ticket_seed")
         return open_ticket(
             _setting(optimizer, "ticket"),

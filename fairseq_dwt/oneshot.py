@@ -1,0 +1,229 @@
+"""One-shot tickets: the columns with the largest gradient at θ0, without the L1 fine-tuning.
+
+L1 holds a weight at its pre-trained value unless the loss pulls harder than λ. Which column that
+lets through can be seen before any update: of each matrix, rank the columns by
+
+    s_j = ( Σ_b ‖∂L_b/∂W_j‖² )^½        over some batches b, all at θ0
+
+where L_b is the mean loss of a batch and the bias is the column whose input is 1. The gradients are
+never kept: a backward pass through frozen weights hands each matrix its input x and the gradient dy
+of its output, and dW = dyᵀ[x, 1] becomes one number a column on the spot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .errors import DwtError
+from .extraction import RANKED_COLUMNS
+from .masked import model_shapes
+from .matrices import Matrix, ticket_layers
+from .origin import Origin
+from .similarity import similarity
+from .ticket import Columns, Ticket
+
+__all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
+
+Batch = TypeVar("Batch")
+#: Scores one matrix's columns in one batch, to be added up: (x, dy) → (in_features + 1,).
+Score = Callable[[Tensor, Tensor], Tensor]
+
+#: Batches that are looked at, at most, where none are asked for.
+MOST_BATCHES = 64
+#: The ranking has settled where twice the batches give a top 3 that is this similar.
+SETTLED = 0.9
+
+
+@dataclass(frozen=True)
+class Settling:
+    """How alike the tickets of this many batches and of half as many are.
+
+    Attributes:
+        batches: number of batches, a power of two.
+        top1: per-matrix Jaccard similarity at k = 1, in [0, 1].
+        top3: the same at k = 3.
+    """
+
+    batches: int
+    top1: float
+    top3: float
+
+
+def column_norms(x: Tensor, dy: Tensor) -> Tensor:
+    """‖dW_j‖² of each column j of dW = dyᵀ[x, 1]; the last is the bias.
+
+    Args:
+        x: input of the linear layer, (..., in_features).
+        dy: gradient of its output, (..., out_features), leading axes as ``x``.
+
+    Returns:
+        fp32, (in_features + 1,), on the device of ``x``.
+
+    >>> column_norms(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0], [2.0]]))
+    tensor([9., 4., 9.])
+    """
+    rows, inputs = dy.flatten(0, -2), x.flatten(0, -2)
+    # padding has no gradient, and in the last layer only the first token has one
+    live = rows.any(dim=1)
+    rows, inputs = rows[live].float(), inputs[live].float()
+    inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+    tokens, (outs, ins) = len(rows), (rows.shape[1], inputs.shape[1])
+    if tokens * (outs + ins) < outs * ins:
+        # ‖dW_j‖² = x_jᵀ (dy dyᵀ) x_j: a product of tokens by tokens, and no dW at all
+        return (inputs * (rows @ rows.t() @ inputs)).sum(0).clamp_min_(0)
+    return (rows.t() @ inputs).square_().sum(0)
+
+
+class ColumnScores:
+    """Adds up a score of every column while losses of ``model`` are back-propagated.
+
+    Inside its context all parameters are frozen and each ticket matrix's input x and output
+    gradient dy go through ``score`` in the backward pass; nothing of it is kept but the sum. The
+    model's training mode is the caller's to choose.
+
+    Args:
+        model: a RoBERTa at θ0 whose attention calls its projection modules
+            (:func:`~fairseq_dwt.encoder.use_sdpa`).
+        score: of one matrix in one batch.
+
+    Attributes:
+        sums: ``{matrix name: Σ score}``, fp64 (in_features + 1,), on the CPU.
+    """
+
+    def __init__(self, model: nn.Module, score: Score = column_norms):
+        self._model, self._score = model, score
+        self._layers = ticket_layers(model_shapes(model))
+        self.matrices: Dict[str, Matrix] = {m.name: m for m in self._layers.values()}
+        self.sums: Dict[str, Tensor] = {
+            name: torch.zeros(m.in_features + 1, dtype=torch.float64)
+            for name, m in self.matrices.items()
+        }
+
+    def __enter__(self) -> ColumnScores:
+        modules = dict(self._model.named_modules())
+        self._hooks = []
+        for layer, matrix in self._layers.items():
+            self._hooks += [
+                modules[layer].register_forward_pre_hook(_require_grad),
+                modules[layer].register_forward_hook(self._hook(matrix.name)),
+            ]
+        self._required = {p: p.requires_grad for p in self._model.parameters()}
+        for parameter in self._required:
+            parameter.requires_grad_(False)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        for parameter, required in self._required.items():
+            parameter.requires_grad_(required)
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Tuple[Tensor, ...], Tensor], None]:
+        def forward(_module: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0].detach()
+
+            def backward(dy: Tensor) -> None:
+                self.sums[name] += self._score(x, dy).double().cpu()
+
+            if output.requires_grad:
+                output.register_hook(backward)
+
+        return forward
+
+    def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
+        """The columns of each matrix by their sum, descending; ties go to the lower index.
+
+        Args:
+            origin: recorded in the ticket.
+            limit: columns kept per matrix.
+
+        Raises:
+            DwtError: a sum is not finite, or all of them are zero.
+        """
+        return rank(self.sums, {n: m.shape for n, m in self.matrices.items()}, origin, limit)
+
+
+def rank(
+    scores: Mapping[str, Tensor],
+    shapes: Mapping[str, Tuple[int, int]],
+    origin: Origin,
+    limit: int = RANKED_COLUMNS,
+) -> Ticket:
+    """The ticket of ``{matrix name: scores (in_features + 1,)}`` (:meth:`ColumnScores.ticket`)."""
+    found = {}
+    for name, score in scores.items():
+        if not bool(score.isfinite().all()):
+            raise DwtError(
+                f"oneshot: matrix {name}: expected finite gradients, got others; the loss at the "
+                "pre-trained weights is no number: check the data and the model"
+            )
+        order = torch.argsort(score, descending=True, stable=True)[:limit]
+        columns = tuple(int(c) for c in order if score[c] > 0)
+        if columns:
+            found[name] = Columns(shapes[name], columns)
+    if not found:
+        raise DwtError("oneshot: expected a loss that depends on the model, got no gradient")
+    return Ticket(found, origin)
+
+
+def find_ticket(
+    model: nn.Module,
+    loss: Callable[[Batch], Tensor],
+    batches: Iterable[Batch],
+    origin: Origin,
+    number: Optional[int] = None,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> Tuple[Ticket, List[Settling]]:
+    """The one-shot ticket of ``model``, which is at θ0 and stays there.
+
+    Args:
+        model: see :class:`ColumnScores`.
+        loss: the mean loss of a batch, a scalar, computed by ``model``.
+        batches: in the order in which they are to be looked at.
+        number: batches to look at; None goes on until doubling them changes the top 3 of each
+            matrix little (similarity of 0.9), or to 64.
+        on_settling: called at every power of two.
+
+    Returns:
+        the ticket, and how its ranking settled.
+
+    Raises:
+        DwtError: there is no batch, fewer than ``number``, or a gradient is not finite.
+    """
+    if number is not None and number < 1:
+        raise DwtError(f"oneshot: expected one batch or more, got {number}")
+    most, settled = (MOST_BATCHES, SETTLED) if number is None else (number, None)
+    history: List[Settling] = []
+    earlier, seen = None, 0
+    with ColumnScores(model) as scores:
+        for seen, batch in enumerate(batches, start=1):
+            with torch.enable_grad():
+                loss(batch).backward()
+            if seen & (seen - 1) == 0:
+                ticket = scores.ticket(origin)
+                if earlier is not None:
+                    history.append(_settling(seen, earlier, ticket))
+                    on_settling(history[-1])
+                    if settled is not None and history[-1].top3 >= settled:
+                        break
+                earlier = ticket
+            if seen == most:
+                break
+    if seen == 0 or (number is not None and seen < number):
+        raise DwtError(f"oneshot: expected {number or 'some'} batches of train data, got {seen}")
+    return scores.ticket(replace(origin, num_batches=seen)), history
+
+
+def _settling(batches: int, earlier: Ticket, now: Ticket) -> Settling:
+    top1, top3 = (similarity(earlier.top(k), now.top(k)).per_matrix for k in (1, 3))
+    return Settling(batches, top1, top3)
+
+
+def _require_grad(_module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor, ...]:
+    x, *rest = inputs
+    needs = torch.is_grad_enabled() and not x.requires_grad
+    return (x.detach().requires_grad_() if needs else x, *rest)

@@ -1,0 +1,180 @@
+"""fairseq's first train batches, back-propagated at θ0, for a one-shot ticket."""
+
+import logging
+import os
+import tempfile
+from typing import Any, Callable, Iterator, List, Optional
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from fairseq import tasks, utils
+from fairseq.distributed.utils import is_master
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..errors import DwtError
+from ..matrices import canonical_name
+from ..oneshot import Settling, find_ticket
+from ..sources import origin_of
+from ..ticket import Ticket
+from ._resume import checkpoint_to_resume
+
+__all__ = ["ONESHOT", "find_oneshot", "oneshot_of_config", "oneshot_ticket"]
+
+logger = logging.getLogger(__name__)
+
+#: The word that ``optimizer.ticket`` takes.
+ONESHOT = "oneshot"
+FILE = "oneshot.json"
+
+
+def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
+    """The ticket of ``optimizer.ticket=oneshot``: found by the master, the same in all workers.
+
+    It is written beside the checkpoints, whole, and read from there when a run resumes.
+
+    Args:
+        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
+        model: as the task built it; gets the values of θ0.
+    """
+    path = os.path.join(task.root.checkpoint.save_dir, FILE)
+    answer: List[Optional[str]] = [None, None]
+    if is_master(task.root.distributed_training):
+        try:
+            resumes = checkpoint_to_resume(task.root) is not None and os.path.isfile(path)
+            found = Ticket.load(path) if resumes else find_oneshot(task, model, on_settling=_log)
+            found.check_fits(task.pretrained.matrices, task.pretrained.fingerprint, path)
+            if not resumes:
+                found.save(path)
+            answer[0] = found.dumps()
+        except DwtError as error:
+            answer[1] = str(error)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        # the others wait here, and learn of an error too
+        dist.broadcast_object_list(answer, src=0)
+    text, failed = answer
+    if text is None:
+        raise DwtError(str(failed))
+    return Ticket.loads(text, path)
+
+
+def oneshot_of_config(
+    cfg: DictConfig,
+    number: Optional[int] = None,
+    on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> Ticket:
+    """The ticket that a run with this config would find, without the run.
+
+    Args:
+        cfg: fairseq's whole config (:func:`~fairseq_dwt.launch.compose`); edited in place.
+        number: as for :func:`find_oneshot`; so are ``on_batch`` and ``on_settling``.
+
+    Raises:
+        DwtError: the config's task is none of ours, or see :func:`find_oneshot`.
+    """
+    if cfg.task.get("_name") not in ("ticket_finetune", "ticket_extract"):
+        raise DwtError(
+            "task._name: expected ticket_finetune or ticket_extract, got "
+            f"{cfg.task.get('_name')}; name a config such as ticket_mrpc"
+        )
+    with open_dict(cfg), tempfile.TemporaryDirectory() as nowhere:
+        # all of the model, and no run to resume
+        cfg.optimizer = OmegaConf.create({"_name": "adam"})
+        cfg.checkpoint.save_dir = nowhere
+        utils.import_user_module(cfg.common)
+        # as fairseq's training begins, for the same head and the same batches
+        np.random.seed(cfg.common.seed)
+        utils.set_torch_seed(cfg.common.seed)
+        task = tasks.setup_task(cfg.task)
+        return find_oneshot(task, task.build_model(cfg.model), number, on_batch, on_settling)
+
+
+def find_oneshot(
+    task: Any,
+    model: torch.nn.Module,
+    number: Optional[int] = None,
+    on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> Ticket:
+    """The one-shot ticket of the task's first train batches.
+
+    The batches are those that a run of one worker begins with, in fp32, without dropout; the head
+    is the one that the run starts with. On a GPU where there is one.
+
+    Args:
+        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
+        model: as the task built it; gets the values of θ0, and keeps its device.
+        number: of batches; None goes on until the ranking has settled.
+        on_batch: wraps the batches, for a progress bar.
+        on_settling: see :func:`~fairseq_dwt.oneshot.find_ticket`.
+
+    Raises:
+        DwtError: fairseq's attention, too little data, or no finite gradients.
+    """
+    root = task.root
+    if task.cfg.attention != "sdpa":
+        raise DwtError(
+            "task.attention: a one-shot ticket is seen in the projection modules, around which "
+            "fairseq's attention goes; leave it at sdpa"
+        )
+    _start_at(model, task.pretrained.tensors)
+    gpu = torch.cuda.is_available() and not root.common.cpu
+    device = torch.device("cuda" if gpu else "cpu")
+    criterion: Any = task.build_criterion(root.criterion)
+
+    def loss(sample: Any) -> torch.Tensor:
+        sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
+        total, size, _ = criterion(model, sample)
+        return total / size
+
+    origin = origin_of(
+        ONESHOT,
+        task.pretrained,
+        task=os.path.basename(os.path.normpath(task.cfg.data)),
+        seed=root.common.seed,
+    )
+    training = model.training
+    model.to(device).eval()
+    try:
+        ticket, _ = find_ticket(
+            model, loss, on_batch(_train_batches(task, model)), origin, number, on_settling
+        )
+    finally:
+        model.train(training).cpu()
+    return ticket
+
+
+def _start_at(model: torch.nn.Module, init: Any) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            tensor = init.get(canonical_name(name))
+            if tensor is not None:
+                parameter.copy_(tensor)
+
+
+def _train_batches(task: Any, model: Any) -> Iterator[Any]:
+    """The first epoch's batches, as fairseq's trainer makes them for one worker."""
+    settings = task.root.dataset
+    task.load_dataset(settings.train_subset, epoch=1)
+    batches = task.get_batch_iterator(
+        dataset=task.dataset(settings.train_subset),
+        max_tokens=settings.max_tokens,
+        max_sentences=settings.batch_size,
+        max_positions=utils.resolve_max_positions(
+            task.max_positions(), model.max_positions(), settings.max_tokens
+        ),
+        ignore_invalid_inputs=True,
+        required_batch_size_multiple=settings.required_batch_size_multiple,
+        seed=task.root.common.seed,
+        epoch=1,
+        disable_iterator_cache=True,
+    )
+    return iter(batches.next_epoch_itr(shuffle=settings.curriculum < 1))
+
+
+def _log(settling: Settling) -> None:
+    logger.info(
+        f"one-shot ticket: {settling.batches} batches agree with half as many by "
+        f"{settling.top1:.2f} (k = 1), {settling.top3:.2f} (k = 3)"
+    )

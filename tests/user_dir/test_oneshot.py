@@ -1,0 +1,146 @@
+"""One-shot tickets in runs, resumed runs and several workers, and by the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError, launch
+from fairseq_dwt.cli import main
+from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.verify import moved_outside
+from tests.conftest import weights
+from tests.user_dir.test_commands import COMMON, finish, start
+
+ONESHOT = ["optimizer.ticket=oneshot", "optimizer.k=2"]
+
+
+def same(one, other):
+    a, b = (weights(f"{folder}/checkpoint_last.pt") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def oneshot(small, tmp_path, monkeypatch, capsys):
+    """Runs ``fairseq-dwt oneshot`` with the settings of ``train``; returns the ticket."""
+
+    def command(*arguments, config="ticket_rte"):
+        monkeypatch.chdir(small.folder)
+        path = str(tmp_path / "command.json")
+        settings = ["task.data=data-bin/RTE", "checkpoint.finetune_from_model=model.pt"]
+        settings += ["task.num_classes=2", "dataset.batch_size=8", "common.cpu=true"]
+        code = main(["oneshot", "--config-name", config, *settings, *arguments, "-o", path])
+        command.output = capsys.readouterr()
+        return Ticket.load(path) if code == 0 else code
+
+    return command
+
+
+@pytest.mark.parametrize("mode", ["compact", "masked"])
+def test_a_run_makes_its_ticket_and_trains_inside_it(mode, train, pretrained, tmp_path):
+    run = train("ticket_rte", *ONESHOT, f"optimizer.mode={mode}", folder=tmp_path / "a")
+    whole, used = (Ticket.load(f"{run}/{name}.json") for name in ("oneshot", "ticket"))
+    assert used == whole.top(2) and used.num_parameters > 0
+    assert (whole.origin.method, whole.origin.task, whole.origin.seed) == ("oneshot", "RTE", 1)
+    assert all(len(entry.columns) > 2 for entry in whole.matrices.values())
+    assert moved_outside(pretrained, f"{run}/checkpoint_last.pt", used) == []
+    # finding the ticket changes nothing else: the run is the one that is given this ticket
+    given = [f"optimizer.ticket={run}/oneshot.json", "optimizer.k=2", f"optimizer.mode={mode}"]
+    assert same(run, train("ticket_rte", *given, folder=tmp_path / "b"))
+
+
+def test_a_resumed_run_keeps_its_ticket(train, tmp_path):
+    often = ["checkpoint.save_interval_updates=2", "model.dropout=0.1"]
+    whole = train("ticket_rte", *ONESHOT, *often, folder=tmp_path / "whole")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(f"{whole}/checkpoint_1_2.pt", killed / "checkpoint_last.pt")
+    for name in ("oneshot.json", "ticket.json"):
+        shutil.copy(f"{whole}/{name}", killed / name)
+    before = os.stat(killed / "oneshot.json").st_mtime_ns
+    assert same(whole, train("ticket_rte", *ONESHOT, *often, folder=killed))
+    assert os.stat(killed / "oneshot.json").st_mtime_ns == before
+    with pytest.raises(DwtError, match="expected the ticket of this run, got the one of another"):
+        train("ticket_rte", "optimizer.ticket=oneshot", "optimizer.k=1", folder=killed)
+
+
+def test_the_command_finds_the_ticket_of_the_run(train, oneshot, tmp_path):
+    run = train("ticket_rte", *ONESHOT, "common.seed=3", folder=tmp_path / "run")
+    found = oneshot("common.seed=3")
+    assert found == Ticket.load(f"{run}/oneshot.json")
+    assert "batches agree with half as many by" in oneshot.output.out
+    assert f"{found.origin.num_batches} batches" in oneshot.output.out
+    # stage 1's config, the full one's: the same head, batches and loss
+    assert oneshot("common.seed=3", config="full_rte") == found
+    assert oneshot("common.seed=3", config="dwt_rte") == found
+    assert oneshot("common.seed=4") != found
+    assert oneshot("common.seed=3", "--batches", "12").origin.num_batches == 12
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--batches", "13"], "expected 13 batches of train data, got 12"),
+    (["task.attention=fairseq"], "task.attention: a one-shot ticket is seen in the projection"),
+    (["optimizer.nonsense=1"], "--config-name ticket_rte: Could not override"),
+    (["checkpoint.finetune_from_model=gone.pt"], "found none at"),
+    (["task.data=gone"], "task.data: expected a folder that preprocess.py wrote"),
+    (["task._name=sentence_prediction"], "--config-name ticket_rte: Key 'cwd'"),
+])  # fmt: skip
+def test_the_command_refuses_in_one_sentence(arguments, message, oneshot, tmp_path):
+    assert oneshot(*arguments) == 2
+    assert message in oneshot.output.err and oneshot.output.err.count("\n") == 1
+    assert not (tmp_path / "command.json").exists()
+
+
+def test_refuses_a_config_that_is_not_there(oneshot, tmp_path):
+    assert oneshot(config="ticket_nli") == 2
+    assert "found no ticket_nli.yaml in" in oneshot.output.err
+    assert oneshot("--config-dir", str(tmp_path)) != 2  # ours, where the folder has none
+
+
+def test_a_users_own_config(oneshot, tmp_path):
+    text = json.dumps(launch_config())
+    (tmp_path / "mine.yaml").write_text(text)
+    found = oneshot("--config-dir", str(tmp_path), config="mine")
+    assert isinstance(found, Ticket)
+
+
+def launch_config():
+    """What ticket_rte says, in one file."""
+    from omegaconf import OmegaConf
+
+    overrides = ["task.cwd=null", "task.data=d", "checkpoint.finetune_from_model=m"]
+    cfg = launch.compose("ticket_rte", [*overrides, "optimizer.ticket=oneshot"])
+    told = ("task", "criterion", "optimizer", "model", "lr_scheduler")
+    mine = {name: OmegaConf.to_container(cfg[name]) for name in told}
+    mine["optimizer"].pop("lr", None)
+    mine["dataset"] = {"batch_size": 8}
+    mine["common"] = {"user_dir": cfg.common.user_dir, "seed": 1, "cpu": True}
+    mine["checkpoint"] = {"finetune_from_model": "m"}
+    return mine
+
+
+def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "two"
+    workers = [
+        start(
+            "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte", *COMMON, *ONESHOT,
+            f"hydra.run.dir={folder}", "common.cpu=true", "task.num_classes=2",
+            f"distributed_training.distributed_rank={rank}",
+            "distributed_training.distributed_world_size=2",
+            f"distributed_training.distributed_init_method=tcp://localhost:{port}",
+            "distributed_training.distributed_no_spawn=true",
+            "distributed_training.distributed_backend=gloo", cwd=small.folder,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    for worker in workers:
+        finish(worker)
+    assert Ticket.load(str(folder / "oneshot.json")) == oneshot()
