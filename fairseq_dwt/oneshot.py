@@ -29,7 +29,7 @@ from .ticket import Columns, Ticket
 __all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
 
 Batch = TypeVar("Batch")
-#: Scores one matrix's columns in one batch, to be added up: (x, dy) → (in_features + 1,).
+#: Scores one matrix's columns in one batch, to be added up: (x, dy) → (…, in_features + 1).
 Score = Callable[[Tensor, Tensor], Tensor]
 
 #: Batches that are looked at, at most, where none are asked for.
@@ -127,7 +127,7 @@ class ColumnScores:
             x = inputs[0].detach()
 
             def backward(dy: Tensor) -> None:
-                self.sums[name] += self._score(x, dy).double().cpu()
+                self.sums[name] = self.sums[name] + self._score(x, dy).double().cpu()
 
             if output.requires_grad:
                 output.register_hook(backward)

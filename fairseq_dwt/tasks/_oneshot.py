@@ -99,8 +99,9 @@ def find_oneshot(
 ) -> Ticket:
     """The one-shot ticket of the task's first train batches.
 
-    The batches are those that a run of one worker begins with, in fp32, without dropout; the head
-    is the one that the run starts with. On a GPU where there is one.
+    The batches are those that a run of one worker begins with, in fp32, with the run's dropout; the
+    head is the one that the run starts with. On a GPU where there is one. Random numbers that are
+    drawn here are not missing later.
 
     Args:
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
@@ -135,11 +136,12 @@ def find_oneshot(
         seed=root.common.seed,
     )
     training = model.training
-    model.to(device).eval()
+    model.to(device).train()
     try:
-        ticket, _ = find_ticket(
-            model, loss, on_batch(_train_batches(task, model)), origin, number, on_settling
-        )
+        with torch.random.fork_rng():
+            utils.set_torch_seed(root.common.seed)
+            batches = on_batch(_train_batches(task, model))
+            ticket, _ = find_ticket(model, loss, batches, origin, number, on_settling)
     finally:
         model.train(training).cpu()
     return ticket
