@@ -34,6 +34,7 @@ def oneshot(small, tmp_path, monkeypatch, capsys):
         path = str(tmp_path / "command.json")
         settings = ["task.data=data-bin/RTE", "checkpoint.finetune_from_model=model.pt"]
         settings += ["task.num_classes=2", "dataset.batch_size=8", "common.cpu=true"]
+        settings += ["model.attention_dropout=0", "model.pooler_dropout=0"]
         code = main(["oneshot", "--config-name", config, *settings, *arguments, "-o", path])
         command.output = capsys.readouterr()
         return Ticket.load(path) if code == 0 else code
@@ -43,14 +44,20 @@ def oneshot(small, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("mode", ["compact", "masked"])
 def test_a_run_makes_its_ticket_and_trains_inside_it(mode, train, pretrained, tmp_path):
-    run = train("ticket_rte", *ONESHOT, f"optimizer.mode={mode}", folder=tmp_path / "a")
+    mine = [*ONESHOT, f"optimizer.mode={mode}", "model.dropout=0.1"]
+    run = train("ticket_rte", *mine, folder=tmp_path / "a")
     whole, used = (Ticket.load(f"{run}/{name}.json") for name in ("oneshot", "ticket"))
     assert used == whole.top(2) and used.num_parameters > 0
     assert (whole.origin.method, whole.origin.task, whole.origin.seed) == ("oneshot", "RTE", 1)
     assert all(len(entry.columns) > 2 for entry in whole.matrices.values())
     assert moved_outside(pretrained, f"{run}/checkpoint_last.pt", used) == []
-    # finding the ticket changes nothing else: the run is the one that is given this ticket
-    given = [f"optimizer.ticket={run}/oneshot.json", "optimizer.k=2", f"optimizer.mode={mode}"]
+    # finding the ticket draws no random number that the run misses
+    given = [
+        "model.dropout=0.1",
+        f"optimizer.ticket={run}/oneshot.json",
+        "optimizer.k=2",
+        f"optimizer.mode={mode}",
+    ]
     assert same(run, train("ticket_rte", *given, folder=tmp_path / "b"))
 
 
@@ -70,15 +77,17 @@ def test_a_resumed_run_keeps_its_ticket(train, tmp_path):
 
 
 def test_the_command_finds_the_ticket_of_the_run(train, oneshot, tmp_path):
-    run = train("ticket_rte", *ONESHOT, "common.seed=3", folder=tmp_path / "run")
-    found = oneshot("common.seed=3")
+    dropout = "model.dropout=0.1"
+    run = train("ticket_rte", *ONESHOT, "common.seed=3", dropout, folder=tmp_path / "run")
+    found = oneshot("common.seed=3", dropout)
     assert found == Ticket.load(f"{run}/oneshot.json")
     assert "batches agree with half as many by" in oneshot.output.out
     assert f"{found.origin.num_batches} batches" in oneshot.output.out
     # stage 1's config, the full one's: the same head, batches and loss
-    assert oneshot("common.seed=3", config="full_rte") == found
-    assert oneshot("common.seed=3", config="dwt_rte") == found
-    assert oneshot("common.seed=4") != found
+    assert oneshot("common.seed=3", dropout, config="full_rte") == found
+    assert oneshot("common.seed=3", dropout, config="dwt_rte") == found
+    assert oneshot("common.seed=4", dropout) != found
+    assert oneshot("common.seed=3", "model.dropout=0") != found
     assert oneshot("common.seed=3", "--batches", "12").origin.num_batches == 12
 
 
@@ -143,4 +152,4 @@ def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
     ]  # fmt: skip
     for worker in workers:
         finish(worker)
-    assert Ticket.load(str(folder / "oneshot.json")) == oneshot()
+    assert Ticket.load(str(folder / "oneshot.json")) == oneshot("model.dropout=0")
