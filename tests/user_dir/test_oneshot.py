@@ -82,7 +82,7 @@ def test_the_command_finds_the_ticket_of_the_run(train, oneshot, tmp_path):
     found = oneshot("common.seed=3", dropout)
     assert found == Ticket.load(f"{run}/oneshot.json")
     assert "batches agree with half as many by" in oneshot.output.out
-    assert f"{found.origin.num_batches} batches" in oneshot.output.out
+    assert f"batches {found.origin.num_batches}" in oneshot.output.out
     # stage 1's config, the full one's: the same head, batches and loss
     assert oneshot("common.seed=3", dropout, config="full_rte") == found
     assert oneshot("common.seed=3", dropout, config="dwt_rte") == found
