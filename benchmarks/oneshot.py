@@ -58,7 +58,7 @@ def scores(l1_lambda: float) -> Dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
     return {
         "gradient norm": column_norms,
-        "count of |g| > λ": count,
+        "count of g beyond λ": count,
         "Fisher, per sample": fisher,
         "gradient × input": times_input,
         "activation (forward only)": activation,
@@ -288,7 +288,7 @@ def main() -> None:
     if args.figures:
         from oneshot_figures import draw_all
 
-        for path in draw_all(result, tasks, args.figures):
+        for path in draw_all(result, args.figures):
             print(f"wrote {path}")
 
 
@@ -362,6 +362,16 @@ def tables(result: Dict[str, Any], tasks: List[str]) -> str:
             shown = [f"{statistics.mean(values):.2f}" if values else "-" for values in both]
             lines[-1].append(f"{shown[0]} ({shown[1]})")
     text += "\n" + table(*lines)
+
+    layers = sorted({layer for row in rows for layer in row["layers3"]}, key=int)
+    lines = [["k = 3, by layer: gradient norm", *layers]]
+    for task in tasks:
+        same = [row["layers3"] for row in of("gradient norm")[0] if row["task"] == task]
+        means = [statistics.mean(row[n] for row in same if n in row) for n in layers]
+        lines.append([task, *(f"{mean:.2f}" for mean in means)])
+    text += "\n" + table(*lines)
+    chances = [max(row[f"chance{k}"] for row in rows) for k in (1, 3)]
+    text += f"\nby chance: {chances[0]:.3f} / {chances[1]:.3f} at most\n"
     for task, ratio in result.get("time", {}).items():
         text += f"\n{task}: a one-shot batch takes {ratio:.2f} of an update of stage 1"
     return text

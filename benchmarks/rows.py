@@ -171,6 +171,25 @@ def stage_1(shape: Shape) -> Row:
     return row
 
 
+def one_shot(shape: Shape) -> Row:
+    """A batch of a one-shot ticket: forward, backward, column norms; nothing is trained."""
+    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.oneshot import ColumnScores
+
+    model = fairseq_roberta(shape)
+    use_sdpa(model)
+    ColumnScores(model).__enter__()
+
+    def loss(tokens: Tensor, labels: Tensor) -> Tensor:
+        logits, _ = model(tokens, features_only=True, classification_head_name=HEAD)
+        return F.nll_loss(F.log_softmax(logits.float(), -1), labels)
+
+    def nothing() -> None:
+        pass
+
+    return Row(model, loss, nothing, nothing, torch.optim.SGD([torch.zeros(1)], lr=1.0))
+
+
 def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
     from fairseq_dwt.extraction import bitfit, random_columns, random_elements
@@ -285,6 +304,7 @@ ROWS: Dict[str, Callable[[Shape], Row]] = {
     "full, fairseq as shipped": full_as_shipped,
     "full, our attention, fused Adam": full,
     "stage 1 (L1), our attention, fused Adam": stage_1,
+    "one-shot ticket, a batch": one_shot,
     "ticket k=1, compact": lambda shape: _compact(shape, 1),
     "ticket k=3, compact": lambda shape: _compact(shape, 3),
     "ticket k=1, masked": lambda shape: _masked(shape, 1),
