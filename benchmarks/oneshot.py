@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_dwt import launch, register
+from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.matrices import KIND_OF_MODULE, is_head
 from fairseq_dwt.oneshot import ColumnScores, column_norms, rank
 from fairseq_dwt.origin import Origin
@@ -84,6 +85,10 @@ class Subject:
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)
         _oneshot._start_at(self.model, self.task.pretrained.tensors)
+        saved = load_checkpoint(self.task.pretrained.path)["model"]
+        lm_head = {name: t for name, t in saved.items() if "lm_head." in name}
+        self.model.load_state_dict(lm_head, strict=False)
+        self.has_lm_head = bool(lm_head)
         self.criterion: Any = self.task.build_criterion(cfg.criterion)
         self.batches: Callable[[], Iterator[Any]] = lambda: _oneshot._train_batches(
             self.task, self.model
@@ -163,7 +168,7 @@ def rankings(subject: Subject, number: int, warm_up: int, l1_lambda: float) -> D
         found[name] = subject.observe(column_norms, number, loss, **kind)[0].ticket(ORIGIN)
 
     norm("gradient norm, random labels", shuffled_labels=True)
-    if any("lm_head" in name for name in subject.task.pretrained.tensors):
+    if subject.has_lm_head:
         norm("gradient norm, masked LM (no task)", loss=subject.masked_lm)
     subject.model.eval()
     norm("gradient norm, without dropout")
@@ -241,6 +246,7 @@ def main() -> None:
     parser.add_argument("--init", required=True, help="pre-trained checkpoint")
     parser.add_argument("--data", required=True, help="data-bin, a folder for each task")
     parser.add_argument("--l1", nargs="+", required=True, help="tickets of stage 1")
+    parser.add_argument("--tasks", nargs="+", help="tasks to look at [those of the L1 tickets]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--batches", type=int, default=32)
     parser.add_argument("--warm-up", type=int, default=20, help="updates of the head")
@@ -251,7 +257,8 @@ def main() -> None:
     logging.disable(logging.INFO)
     register()
     references = [(path, Ticket.load(path)) for path in args.l1]
-    tasks = list(dict.fromkeys(str(ticket.origin.task) for _, ticket in references))
+    known = list(dict.fromkeys(str(ticket.origin.task) for _, ticket in references))
+    tasks = args.tasks or known
     rows: List[Dict[str, Any]] = []
     for task, seed in tqdm([(t, s) for t in tasks for s in args.seeds], unit="pass"):
         config = "full_" + task.lower().replace("-", "_")
@@ -284,7 +291,7 @@ def main() -> None:
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(result, file)
-    print(tables(result, tasks))
+    print(tables(result, known))
     if args.figures:
         from oneshot_figures import draw_all
 
