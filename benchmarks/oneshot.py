@@ -27,7 +27,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_dwt import launch, register
-from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.matrices import KIND_OF_MODULE, is_head
 from fairseq_dwt.oneshot import ColumnScores, column_norms, rank
 from fairseq_dwt.origin import Origin
@@ -85,10 +84,7 @@ class Subject:
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)
         _oneshot._start_at(self.model, self.task.pretrained.tensors)
-        saved = load_checkpoint(self.task.pretrained.path)["model"]
-        lm_head = {name: t for name, t in saved.items() if "lm_head." in name}
-        self.model.load_state_dict(lm_head, strict=False)
-        self.has_lm_head = bool(lm_head)
+        self.model.load_state_dict(self.task.pretrained.lm_head, strict=False)
         self.criterion: Any = self.task.build_criterion(cfg.criterion)
         self.batches: Callable[[], Iterator[Any]] = lambda: _oneshot._train_batches(
             self.task, self.model
@@ -168,7 +164,7 @@ def rankings(subject: Subject, number: int, warm_up: int, l1_lambda: float) -> D
         found[name] = subject.observe(column_norms, number, loss, **kind)[0].ticket(ORIGIN)
 
     norm("gradient norm, random labels", shuffled_labels=True)
-    if subject.has_lm_head:
+    if subject.task.pretrained.lm_head:
         norm("gradient norm, masked LM (no task)", loss=subject.masked_lm)
     subject.model.eval()
     norm("gradient norm, without dropout")
