@@ -335,13 +335,14 @@ def tables(result: Dict[str, Any], tasks: List[str]) -> str:
 
     on = [f"L1 on {task}" for task in tasks]
     names = [n for n in dict.fromkeys(r["score"] for r in rows) if not n[-1].isdigit()]
-    lines = [["k = 1 / k = 3", *on, "other tasks", "same task, L1's number of columns"]]
+    many = "as many columns as L1, "
+    lines = [["k = 1 / k = 3", *on, "other tasks", f"{many}same task", f"{many}other tasks"]]
     for name in names:
         same, other = of(name)
         own = [cell(row for row in same if row["task"] == task) for task in tasks]
-        lines.append([name, *own, cell(other), cell(same, given)])
+        lines.append([name, *own, cell(other), cell(same, given), cell(other, given)])
     own = [cell(pair for pair in pairs if pair["tasks"] == [task, task]) for task in tasks]
-    lines.append(["L1, another seed", *own, cell(p for p in pairs if not p["same"]), "-"])
+    lines.append(["L1, another seed", *own, cell(p for p in pairs if not p["same"]), "-", "-"])
     text = table(*lines)
 
     lines = [["batches", *on]]
