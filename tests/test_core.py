@@ -18,6 +18,7 @@ CORE = [
     "l1",
     "launch",
     "masked",
+    "oneshot",
     "matrices",
     "report.figures",
     "report.page",
