@@ -79,7 +79,9 @@ class Subject:
 
         from fairseq_dwt.tasks import _oneshot
 
-        cfg = launch.compose(config, ["task.cwd=null", f"common.seed={seed}", *settings])
+        cfg = launch.compose(
+            config, [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", *settings]
+        )
         utils.set_torch_seed(seed)
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)

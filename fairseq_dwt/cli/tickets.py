@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from functools import reduce
@@ -127,8 +128,9 @@ def _oneshot(args: argparse.Namespace) -> int:
             f"{found.top3:.2f} (k = 3)"
         )
 
-    # no Hydra application runs here, so relative paths start where the user stands
-    overrides = [*args.overrides, "task.cwd=null"]
+    # no Hydra application runs here to say where the user stands
+    here = os.getcwd().replace("'", "\\'")
+    overrides = [*args.overrides, f"task.cwd='{here}'"]
     with _without_info():
         register()
         cfg = compose(args.config_name, overrides, args.config_dir)

@@ -125,7 +125,7 @@ def launch_config():
     """What ticket_rte says, in one file."""
     from omegaconf import OmegaConf
 
-    overrides = ["task.cwd=null", "task.data=d", "checkpoint.finetune_from_model=m"]
+    overrides = ["task.cwd=/", "task.data=d", "checkpoint.finetune_from_model=m"]
     cfg = launch.compose("ticket_rte", [*overrides, "optimizer.ticket=oneshot"])
     told = ("task", "criterion", "optimizer", "model", "lr_scheduler")
     mine = {name: OmegaConf.to_container(cfg[name]) for name in told}
