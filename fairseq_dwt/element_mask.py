@@ -93,6 +93,7 @@ class ElementMask:
             "version": str(VERSION),
             "origin": json.dumps({k: v for k, v in asdict(self.origin).items() if v is not None}),
             "shapes": json.dumps(shapes),
+            "sha256": self.digest(),
         }
         packed = {name: pack(mask) for name, mask in self.masks.items()}
         with replacing(path) as temporary:
@@ -113,11 +114,17 @@ class ElementMask:
             check_origin(path, origin)
             for name, packed in tensors.items():
                 masks[name] = unpack(packed, tuple(shapes[name]))
-            return cls(masks, Origin(**origin))
+            mask = cls(masks, Origin(**origin))
         except DwtError:
             raise
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
+        if metadata.get("sha256") not in (None, mask.digest()):
+            raise DwtError(
+                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
+                "was altered: write it again"
+            )
+        return mask
 
 
 def pack(mask: torch.Tensor) -> torch.Tensor:

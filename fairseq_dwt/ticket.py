@@ -221,7 +221,11 @@ class Ticket:
                 row["counts"] = e.counts
             rows.append("    " + json.dumps(row))
         body = ",\n".join(rows)
-        return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
+
+        def text(lines: List[str]) -> str:
+            return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
+
+        return text([*lines, f'  "sha256": "{_checksum(json.loads(text(lines)))}",'])
 
     @classmethod
     def load(cls, path: str) -> Ticket:
@@ -255,6 +259,12 @@ class Ticket:
                 f"{where}: expected ticket version {VERSION}, got {data.get('version')!r}; "
                 "update fairseq_dwt to read it"
             )
+        checksum = data.pop("sha256", None)
+        if checksum is not None and checksum != _checksum(data):
+            raise DwtError(
+                f"{where}: expected the content that its SHA-256 was made of, got another; the "
+                'file was altered: write it again, or remove "sha256" where the change is meant'
+            )
         origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
         check_origin(where, origin)
         matrices: Dict[str, Columns] = {}
@@ -275,6 +285,11 @@ class Ticket:
             return cls(matrices, Origin(**origin), ranked, frozenset(unknown))
         except DwtError as error:
             raise DwtError(f"{where}: {error}") from None
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a ticket's JSON, whatever its layout and the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _check_columns(name: str, entry: Columns) -> None:

@@ -15,7 +15,7 @@ from ..glue.encoders import add_encoder_options, make_encoder
 from ..glue.tasks import glue_task
 from ..sources import load_ticket
 from ..verify import moved_outside
-from .options import Add, init, output, tuned
+from .options import Add, ends_in, init, output, tuned
 
 __all__ = ["add_commands"]
 
@@ -85,7 +85,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    _ends_in(args.output, ".safetensors")
+    ends_in(args.output, ".safetensors")
     pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
     labels, task = _labels(args.data, checkpoint)
     ticket = _ticket_beside(args.tuned) if args.ticket is None else load_ticket(args.ticket)
@@ -134,7 +134,7 @@ def _labels(data: Optional[str], checkpoint: Tuned) -> Tuple[List[str], Optional
 
 
 def _apply(args: argparse.Namespace) -> int:
-    _ends_in(args.output, ".pt")
+    ends_in(args.output, ".pt")
     delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
     tensors = merge(pretrained, delta, args.delta)
     task = {"_name": "sentence_prediction", **delta.settings}
@@ -216,7 +216,7 @@ def _read_examples(path: Optional[str], sentences: Optional[int]) -> List[List[s
 def _import_hf(args: argparse.Namespace) -> int:
     from ..huggingface import import_folder
 
-    _ends_in(args.output, ".pt")
+    ends_in(args.output, ".pt")
     written, notes = import_folder(args.folder, args.output)
     for path in written:
         print(f"wrote {path}")
@@ -240,8 +240,3 @@ def _export_hf(args: argparse.Namespace) -> int:
     export_folder(args.checkpoint, args.output, dictionary, tokens, args.bpe_cased)
     print(f"wrote {args.output}")
     return 0
-
-
-def _ends_in(path: str, extension: str) -> None:
-    if not path.endswith(extension):
-        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
-__all__ = ["Add", "init", "output", "tuned"]
+from ..errors import DwtError
+
+__all__ = ["Add", "ends_in", "init", "output", "tuned"]
 
 #: Adds a subcommand: its name, its function, a sentence about it.
 Add = Callable[..., argparse.ArgumentParser]
@@ -24,3 +26,13 @@ def tuned(parser: argparse.ArgumentParser, what: str = "fine-tuned checkpoint") 
 def output(parser: argparse.ArgumentParser, what: str = "file to write") -> None:
     """``--output``."""
     parser.add_argument("-o", "--output", required=True, help=what)
+
+
+def ends_in(path: str, extension: str) -> None:
+    """Refuse an ``--output`` of another kind than what is written.
+
+    Raises:
+        DwtError: ``path`` ends otherwise.
+    """
+    if not path.endswith(extension):
+        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")

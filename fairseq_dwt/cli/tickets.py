@@ -18,7 +18,7 @@ from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..sources import load_ticket, open_ticket, origin_of
 from ..ticket import Ticket
-from .options import Add, init, output, tuned
+from .options import Add, ends_in, init, output, tuned
 
 __all__ = ["add_commands"]
 
@@ -111,7 +111,7 @@ def _extract(args: argparse.Namespace) -> int:
 def _oneshot(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    _ends_in(args.output, ".json")
+    ends_in(args.output, ".json")
     with _without_info():
         from .. import register
         from ..launch import compose
@@ -203,16 +203,11 @@ def _similarity(args: argparse.Namespace) -> int:
 def _save(ticket: AnyTicket, path: str) -> int:
     from ..report.structure import describe
 
-    _ends_in(path, ".json" if isinstance(ticket, Ticket) else ".safetensors")
+    ends_in(path, ".json" if isinstance(ticket, Ticket) else ".safetensors")
     ticket.save(path)
     print(describe(ticket))
     print(f"wrote {path}")
     return 0
-
-
-def _ends_in(path: str, extension: str) -> None:
-    if not path.endswith(extension):
-        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from .runs import Run
 
-__all__ = ["Cell", "score_table", "table_text"]
+__all__ = ["Cell", "method_cells", "score_table", "table_text"]
 
 _ORDER = ("Full", "Random", "Dominant", "One-shot", "BitFit", "Bottom")
 
@@ -94,17 +94,22 @@ def _cell(by_lr: Optional[Dict[float, List[Run]]]) -> Optional[Cell]:
     return Cell(lr, tuple(sorted(complete[lr], key=lambda run: run.seed)))
 
 
+def method_cells(row: Row) -> List[str]:
+    """The method, its trained parameters, and their share of the pre-trained ones."""
+    share = row.trained / row.pretrained if row.trained and row.pretrained else None
+    return [
+        row.method,
+        "?" if row.trained is None else f"{row.trained:,}",
+        "?" if share is None else f"{share:.3%}",
+    ]
+
+
 def table_cells(rows: Sequence[Row]) -> List[List[str]]:
     """The table as text cells, the header first."""
     tasks = list(rows[0].cells) if rows else []
     cells = [["method", "trained", "sparsity"] + [name for t in tasks for name in (t, "lr")]]
     for row in rows:
-        share = row.trained / row.pretrained if row.trained and row.pretrained else None
-        line = [
-            row.method,
-            "?" if row.trained is None else f"{row.trained:,}",
-            "?" if share is None else f"{share:.3%}",
-        ]
+        line = method_cells(row)
         for task in tasks:
             cell = row.cells[task]
             line += ["-", "-"] if cell is None else [str(cell), f"{cell.lr:g}"]

@@ -26,7 +26,7 @@ from .figures import (
     skeleton_figure,
 )
 from .runs import Run
-from .scores import Row, score_table
+from .scores import Row, method_cells, score_table
 from .structure import bias_layers, cells, describe, popular, skeleton
 
 __all__ = ["make_document"]
@@ -94,12 +94,7 @@ def _scores_section(rows: Sequence[Row], data: Dict[str, Any]) -> Optional[Secti
         header += [task, "rate", "paper", "difference"]
     body, data["scores"] = [], []
     for row in rows:
-        share = row.trained / row.pretrained if row.trained and row.pretrained else None
-        line = [
-            row.method,
-            "?" if row.trained is None else f"{row.trained:,}",
-            "?" if share is None else f"{share:.3%}",
-        ]
+        line = method_cells(row)
         for task in tasks:
             cell = row.cells[task]
             printed = paper.SCORES.get(row.method.partition(" (")[0], {}).get(task)

@@ -27,7 +27,8 @@ from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..l1 import first_difference
 from ._ema import start_average_at_weights
-from ._resume import checkpoint_to_resume, early_stopping_state, resume
+from ._interrupt import survive_interruptions
+from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -70,10 +71,12 @@ class FromPretrainedTask(SentencePredictionTask):
     Attributes:
         pretrained: the file that the run starts from.
         root: fairseq's whole config.
+        stops_when_told: Ctrl-C and SIGTERM end the run after an update, with a checkpoint.
     """
 
     pretrained: Pretrained
     root: DictConfig
+    stops_when_told = True
     _checked = False
     _subsets_validated = 0
     _best_score: Optional[float] = None
@@ -86,9 +89,11 @@ class FromPretrainedTask(SentencePredictionTask):
             DwtError: a path is missing, or the settings contradict each other.
         """
         allow_fairseq_classes()
+        survive_interruptions()
         root = cfg._get_root()  # type: ignore[attr-defined]
         if root.ema.store_ema:
             start_average_at_weights()
+        hold_folder(root)
         resume(root)
         launch.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
             if not resumes:
                 found.save(path)
             answer[0] = found.dumps()
-        except DwtError as error:
+        except (DwtError, OSError) as error:
             answer[1] = str(error)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         # the others wait here, and learn of an error too
@@ -105,7 +105,7 @@ def find_oneshot(
 
     Args:
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
-        model: as the task built it; gets the values of θ0, and keeps its device.
+        model: as the task built it; on the CPU; gets the values of θ0.
         number: of batches; None goes on until the ranking has settled.
         on_batch: wraps the batches, for a progress bar.
         on_settling: see :func:`~fairseq_dwt.oneshot.find_ticket`.

@@ -1,11 +1,14 @@
 """Launching a run again: what fairseq forgets between two launches, and what must not change."""
 
+import fcntl
 import logging
 import os
-from typing import Any, Dict, Optional
+import zipfile
+from typing import IO, Any, Dict, Optional
 
 import fairseq_cli.train
 from fairseq import checkpoint_utils
+from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, open_dict
 
 from ..checkpoint import load_checkpoint
@@ -13,12 +16,48 @@ from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..sources import load_ticket
 
-__all__ = ["check_same_run", "checkpoint_to_resume", "early_stopping_state", "resume"]
+__all__ = [
+    "check_same_run",
+    "checkpoint_to_resume",
+    "early_stopping_state",
+    "hold_folder",
+    "resume",
+]
 
 logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"
+LOCK = ".lock"
 _TICKETS = ("ticket.json", "ticket.safetensors")
+
+
+#: Locks on run folders, which end with this process however it ends.
+_HELD: Dict[str, IO[str]] = {}
+
+
+def hold_folder(root: DictConfig) -> None:
+    """Let no other process run in this run's folder while this one lives.
+
+    Raises:
+        DwtError: another process runs there.
+    """
+    folder = os.path.abspath(root.checkpoint.save_dir)
+    if folder in _HELD or not is_master(root.distributed_training):
+        return
+    os.makedirs(folder, exist_ok=True)
+    file = open(os.path.join(folder, LOCK), "a", encoding="utf-8")  # noqa: SIM115
+    try:
+        # the lock of a process, not of a file: workers that load data do not inherit it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DwtError(
+            f"{folder}: expected a folder of one run, got one in which another process is running; "
+            "wait for it, or choose another hydra.run.dir"
+        ) from None
+    except OSError as error:  # a file system without locks
+        logger.warning(f"{folder}: not locked against a second run: {error}")
+    _HELD[folder] = file
 
 
 def early_stopping_state() -> Dict[str, Any]:
@@ -43,6 +82,7 @@ def resume(root: DictConfig) -> None:
     if path is None:
         return
     state = load_checkpoint(path)
+    _check_records(path)
     early = (state.get("task_state") or {}).get(_EARLY_STOPPING, {})
     for name, value in early.items():
         setattr(stop_early, name, value)
@@ -89,3 +129,15 @@ def checkpoint_to_resume(root: DictConfig) -> Optional[str]:
     if checkpoint.restore_file != "checkpoint_last.pt" or not os.path.isfile(path):
         return None
     return path
+
+
+def _check_records(path: str) -> None:
+    """Compare a checkpoint's records with their checksums, which torch does not."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise DwtError(
+            f"{os.path.abspath(path)}: {damaged}: expected the content that its checksum was made "
+            "of, got another; the file is damaged: put another checkpoint of this run in its "
+            "place, or remove it to begin again"
+        )

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-
-import pytest
-import torch
 
 import fairseq_dwt
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.verify import moved_outside
-from tests.conftest import weights
+from tests.processes import COMMON, finish, start
 
 PACKAGE = os.path.dirname(fairseq_dwt.__file__)
-COMMON = [
-    "task.data=data-bin/RTE",
-    "checkpoint.finetune_from_model=model.pt",
-    "optimization.max_update=6",
-    "optimization.lr=[0.01]",
-    "lr_scheduler.warmup_updates=0",
-    "dataset.batch_size=8",
-    "model.dropout=0",
-    "model.attention_dropout=0",
-    "model.pooler_dropout=0",
-]
-
-
-def start(*command, cwd):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *command], cwd=cwd, env=env, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=180)
-    assert process.returncode == 0, output[-4000:]
-    return output
 
 
 def test_hydra_train_then_stock_from_pretrained_without_the_plugin(small, tmp_path):
@@ -91,51 +60,6 @@ def test_plain_fairseq_train_with_user_dir(small, tmp_path):
     ))  # fmt: skip
     used = load_ticket(ticket).top(2)
     assert moved_outside(Pretrained(small.init), str(second / "checkpoint_last.pt"), used) == []
-
-
-STAGE_1 = ["--config-name", "dwt_rte", "criterion.l1_lambda=0.05", "task.sigma=1e-3"]
-STAGE_2 = ["--config-name", "ticket_rte", "optimizer.ticket=random", "optimizer.k=2"]
-RUNS = {
-    "stage 1": STAGE_1,
-    "compact": STAGE_2,
-    "masked": [*STAGE_2, "optimizer.mode=masked"],
-}
-
-
-@pytest.mark.parametrize("run", RUNS)
-def test_two_workers_equal_one_with_twice_the_batch(run, small, tmp_path):
-    """All 96 rows in each update, so that the order of batches does not matter."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    command = ["-m", "fairseq_cli.hydra_train", *RUNS[run], *COMMON, "optimization.lr=[0.002]"]
-    workers = [
-        start(
-            *command, f"hydra.run.dir={tmp_path}/two", "dataset.batch_size=48", "common.cpu=true",
-            f"distributed_training.distributed_rank={rank}",
-            "distributed_training.distributed_world_size=2",
-            f"distributed_training.distributed_init_method=tcp://localhost:{port}",
-            "distributed_training.distributed_no_spawn=true",
-            "distributed_training.distributed_backend=gloo", cwd=small.folder,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    for worker in workers:
-        finish(worker)
-    one = [f"hydra.run.dir={tmp_path}/one", "dataset.batch_size=96"]
-    finish(start(*command, *one, cwd=small.folder))
-    one, two = (weights(f"{tmp_path}/{n}/checkpoint_last.pt") for n in ("one", "two"))
-    init = Pretrained(small.init).tensors
-    for name in init:
-        # Adam divides a gradient by its size, so that rounding shows; the weights moved by 1e-3
-        if not name.endswith("k_proj.bias"):
-            torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-4)
-    moved = [float((one[n] - init[n].float()).abs().max()) for n in init if ".layers." in n]
-    assert max(moved) > 1e-3
-    if run != "stage 1":
-        used = load_ticket(f"{tmp_path}/two/ticket.json")
-        checkpoint = f"{tmp_path}/two/checkpoint_last.pt"
-        assert moved_outside(Pretrained(small.init), checkpoint, used) == []
 
 
 def test_a_users_own_config_of_the_same_name_is_the_users(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from fairseq_dwt.matrices import canonical_name, is_head
 from fairseq_dwt.ticket import Ticket
 from fairseq_dwt.verify import moved_outside
 from tests.conftest import weights
-from tests.user_dir.test_commands import COMMON, finish, start
+from tests.processes import COMMON, finish, workers
 
 ONESHOT = ["optimizer.ticket=oneshot", "optimizer.k=2"]
 
@@ -137,22 +136,11 @@ def launch_config():
 
 
 def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "two"
-    workers = [
-        start(
-            "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte", *COMMON, *ONESHOT,
-            f"hydra.run.dir={folder}", "common.cpu=true", "task.num_classes=2",
-            f"distributed_training.distributed_rank={rank}",
-            "distributed_training.distributed_world_size=2",
-            f"distributed_training.distributed_init_method=tcp://localhost:{port}",
-            "distributed_training.distributed_no_spawn=true",
-            "distributed_training.distributed_backend=gloo", cwd=small.folder,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    for worker in workers:
+    group = workers(
+        2, "--config-name", "ticket_rte", *COMMON, *ONESHOT, f"hydra.run.dir={folder}",
+        "task.num_classes=2", cwd=small.folder,
+    )  # fmt: skip
+    for worker in group:
         finish(worker)
     assert Ticket.load(str(folder / "oneshot.json")) == oneshot("model.dropout=0")

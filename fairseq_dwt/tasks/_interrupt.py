@@ -1,0 +1,102 @@
+"""Ctrl-C and SIGTERM end a run after its current update, with a checkpoint to go on from.
+
+fairseq has no place for this, so two of the names that its training loop calls are replaced; they
+act as before for tasks of others. Its copies of checkpoints are made whole or not at all here too:
+a kill while ``checkpoint_last.pt`` is being copied would leave half of it, and nothing to resume.
+"""
+
+import functools
+import logging
+import shutil
+import signal
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional
+
+import fairseq_cli.train
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from ..files import replacing
+
+__all__ = ["survive_interruptions"]
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_stock_train = fairseq_cli.train.train
+_stock_validate_and_save = fairseq_cli.train.validate_and_save
+_stock_copy = PathManager.copy
+
+#: The signal that the epoch under way has been sent.
+_received: List[int] = []
+
+
+def survive_interruptions() -> None:
+    """Have fairseq's training loop and its copies of checkpoints behave as said above."""
+    fairseq_cli.train.train = _train
+    fairseq_cli.train.validate_and_save = _validate_and_save
+    PathManager.copy = staticmethod(_copy)
+
+
+@functools.wraps(_stock_train)
+def _train(cfg: Any, trainer: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+    # Several workers must stop at the same update; they end as fairseq ends them, at once.
+    alone = trainer.data_parallel_world_size == 1
+    if not (alone and getattr(task, "stops_when_told", False)):
+        return _stock_train(cfg, trainer, task, *args, **kwargs)
+    with _signals_noted():
+        return _stock_train(cfg, trainer, task, *args, **kwargs)
+
+
+@functools.wraps(_stock_validate_and_save)
+def _validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: Any) -> Any:
+    losses, should_stop = _stock_validate_and_save(cfg, trainer, task, epoch_itr, *args)
+    if _received and not should_stop:
+        checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
+        name = signal.Signals(_received[0]).name
+        kept = (
+            "nothing was saved (checkpoint.no_save)"
+            if cfg.checkpoint.no_save
+            else f"saved in {cfg.checkpoint.save_dir}; the same command goes on from there"
+        )
+        logger.warning(f"{name}: stopped after update {trainer.get_num_updates()}, {kept}")
+        raise SystemExit(128 + _received[0])
+    return losses, should_stop
+
+
+@contextmanager
+def _signals_noted() -> Iterator[None]:
+    """Note the first signal; the second one acts as it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: Any) -> None:
+        _received.append(number)
+        restore()
+        logger.warning(
+            f"{signal.Signals(number).name}: stopping after this update; once more: at once"
+        )
+
+    _received.clear()
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()
+        _received.clear()
+
+
+def _copy(src_path: str, dst_path: str, overwrite: bool = False) -> Optional[Any]:
+    if not PathManager.supports_rename(dst_path):
+        return _stock_copy(src_path, dst_path, overwrite)
+    with replacing(dst_path) as temporary:
+        shutil.copyfile(src_path, temporary)
+    return True

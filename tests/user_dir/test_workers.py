@@ -1,0 +1,105 @@
+"""Several workers train what one does, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+import torch
+
+from fairseq_dwt.checkpoint import Pretrained
+from fairseq_dwt.sources import load_ticket
+from fairseq_dwt.verify import moved_outside
+from tests.conftest import weights
+from tests.processes import COMMON, HYDRA_TRAIN, finish, start, workers
+
+STAGE_1 = ["--config-name", "dwt_rte", "criterion.l1_lambda=0.05", "task.sigma=1e-3"]
+STAGE_2 = ["--config-name", "ticket_rte", "optimizer.ticket=random", "optimizer.k=2"]
+RUNS = {
+    "stage 1": STAGE_1,
+    "compact": STAGE_2,
+    "masked": [*STAGE_2, "optimizer.mode=masked"],
+}
+
+
+#: Each of fairseq's names for a backend that runs here, both stages and modes, two and four workers.
+CASES = [
+    ("stage 1", 2, "legacy_ddp"),
+    ("stage 1", 4, "pytorch_ddp"),
+    ("compact", 4, "legacy_ddp"),
+    ("compact", 2, "c10d"),
+    ("masked", 2, "no_c10d"),
+]
+
+
+def assert_same_weights(one, other, init):
+    for name in init:
+        # Adam divides a gradient by its size, so that rounding shows; the weights moved by 1e-3
+        if not name.endswith("k_proj.bias"):
+            torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
+    moved = [float((one[n] - init[n].float()).abs().max()) for n in init if ".layers." in n]
+    assert max(moved) > 1e-3
+
+
+@pytest.mark.parametrize("run, number, backend", CASES)
+def test_workers_equal_one_with_the_whole_batch(run, number, backend, small, tmp_path):
+    """All 96 rows in each update, so that the order of batches does not matter."""
+    command = [*RUNS[run], *COMMON, "optimization.lr=[0.002]"]
+    many, alone = f"{tmp_path}/many", f"{tmp_path}/alone"
+    group = workers(
+        number, *command, f"hydra.run.dir={many}", f"dataset.batch_size={96 // number}",
+        f"distributed_training.ddp_backend={backend}", cwd=small.folder,
+    )  # fmt: skip
+    for worker in group:
+        finish(worker)
+    whole = [f"hydra.run.dir={alone}", "dataset.batch_size=96"]
+    finish(start(*HYDRA_TRAIN, *command, *whole, cwd=small.folder))
+    one, other = (weights(f"{folder}/checkpoint_last.pt") for folder in (alone, many))
+    assert_same_weights(one, other, Pretrained(small.init).tensors)
+    a, b = (load_ticket(f"{folder}/ticket.json") for folder in (alone, many))
+    # rounding may push a weight over σ, so a count may differ; what is ranked first must not
+    assert a.top(1).digest() == b.top(1).digest()
+    if run != "stage 1":
+        assert a == b
+        checkpoint = f"{many}/checkpoint_last.pt"
+        assert moved_outside(Pretrained(small.init), checkpoint, b) == []
+
+
+@pytest.mark.parametrize("run", ["stage 1", "compact"])
+def test_a_dummy_batch_adds_nothing(run, small, tmp_path):
+    """Five batches for two workers: fairseq gives the second one a dummy, twice."""
+    command = [
+        *RUNS[run], *COMMON, "optimization.lr=[0.002]", "dataset.batch_size=20",
+        "optimization.max_epoch=2",
+    ]  # fmt: skip
+    for worker in workers(2, *command, f"hydra.run.dir={tmp_path}/two", cwd=small.folder):
+        finish(worker)
+    # one worker that adds up the gradients of the same batches
+    finish(start(
+        *HYDRA_TRAIN, *command, f"hydra.run.dir={tmp_path}/one", "optimization.update_freq=[2]",
+        cwd=small.folder,
+    ))  # fmt: skip
+    one, two = (weights(f"{tmp_path}/{name}/checkpoint_last.pt") for name in ("one", "two"))
+    assert_same_weights(one, two, Pretrained(small.init).tensors)
+
+
+@pytest.mark.parametrize("run", ["stage 1", "compact"])
+def test_a_killed_worker_ends_the_job(run, small, tmp_path):
+    group = workers(
+        2, *RUNS[run], *COMMON, f"hydra.run.dir={tmp_path}", "optimization.max_update=100000",
+        "checkpoint.save_interval_updates=5", "checkpoint.keep_interval_updates=1",
+        cwd=small.folder,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not os.path.exists(tmp_path / "checkpoint_last.pt"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        group[1].kill()
+        output, _ = group[0].communicate(timeout=120)
+    finally:
+        for worker in group:
+            worker.kill()
+    assert group[0].returncode not in (0, -9), output[-2000:]
+    assert weights(str(tmp_path / "checkpoint_last.pt"))
