@@ -14,7 +14,6 @@ Contract
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,7 +25,7 @@ from torch import Tensor
 from .checkpoint import FUNCTION, SIZES, Pretrained, Tuned
 from .element_mask import AnyTicket, ElementMask, pack, unpack
 from .errors import DwtError
-from .files import read_safetensors, replacing
+from .files import checksum, read_safetensors, replacing
 from .matrices import Matrix, ticket_matrices
 from .origin import Origin, check_origin
 from .ticket import Ticket
@@ -205,7 +204,7 @@ class Delta:
             shapes = {name: list(mask.shape) for name, mask in self.ticket.masks.items()}
             metadata["masks"] = json.dumps({"origin": origin, "shapes": shapes})
             tensors.update({f"{n}.mask": pack(mask) for n, mask in self.ticket.masks.items()})
-        metadata["sha256"] = _digest(metadata, tensors)
+        metadata["sha256"] = checksum(metadata, tensors)
         # cloned: safetensors refuses tensors that share their memory
         tensors = {
             name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
@@ -221,7 +220,7 @@ class Delta:
             DwtError: no such file, not a delta, a newer format, truncated, altered, inconsistent.
         """
         metadata, tensors = read_safetensors(path, FORMAT, VERSION)
-        if metadata.pop("sha256", None) != _digest(metadata, tensors):
+        if metadata.pop("sha256", None) != checksum(metadata, tensors):
             raise DwtError(
                 f"{path}: expected the content that its SHA-256 was made of, got another; the file "
                 "was altered: fetch or export it again"
@@ -347,15 +346,6 @@ def _matrices(ticket: AnyTicket) -> List[Matrix]:
     )
     named = {f"encoder.sentence_encoder.{name}.weight": shape for name, shape in shapes.items()}
     return ticket_matrices(named)
-
-
-def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 # -- checkpoint ↔ base + delta ---------------------------------------------------------------------

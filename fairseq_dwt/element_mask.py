@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .errors import DwtError
-from .files import read_safetensors, replacing
+from .files import checksum, read_safetensors, replacing
 from .matrices import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 from .ticket import Entries, Ticket
@@ -93,9 +93,9 @@ class ElementMask:
             "version": str(VERSION),
             "origin": json.dumps({k: v for k, v in asdict(self.origin).items() if v is not None}),
             "shapes": json.dumps(shapes),
-            "sha256": self.digest(),
         }
         packed = {name: pack(mask) for name, mask in self.masks.items()}
+        metadata["sha256"] = checksum(metadata, packed)
         with replacing(path) as temporary:
             save_file(packed, temporary, metadata=metadata)
 
@@ -107,6 +107,11 @@ class ElementMask:
             DwtError: no such file, not a mask, a newer format, or inconsistent content.
         """
         metadata, tensors = read_safetensors(path, FORMAT, VERSION)
+        if metadata.pop("sha256", None) not in (None, checksum(metadata, tensors)):
+            raise DwtError(
+                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
+                "was altered: write it again"
+            )
         masks: Dict[str, torch.Tensor] = {}
         try:
             origin = json.loads(metadata["origin"])
@@ -114,17 +119,11 @@ class ElementMask:
             check_origin(path, origin)
             for name, packed in tensors.items():
                 masks[name] = unpack(packed, tuple(shapes[name]))
-            mask = cls(masks, Origin(**origin))
+            return cls(masks, Origin(**origin))
         except DwtError:
             raise
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise DwtError(f"{path}: expected an element mask, cannot read it ({error})") from None
-        if metadata.get("sha256") not in (None, mask.digest()):
-            raise DwtError(
-                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
-                "was altered: write it again"
-            )
-        return mask
 
 
 def pack(mask: torch.Tensor) -> torch.Tensor:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor
 
 from .errors import DwtError
 
-__all__ = ["read_safetensors", "replacing", "replacing_folder"]
+__all__ = ["checksum", "read_safetensors", "replacing", "replacing_folder"]
 
 
 @contextlib.contextmanager
@@ -19,6 +24,9 @@ def replacing(path: str) -> Iterator[str]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
     A reader sees the old file or the new one, never a half; a kill leaves at most a ``*.tmp``.
+
+    Raises:
+        DwtError: it cannot be written, such as on a full disk; the old file stays.
     """
     path = os.path.abspath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -35,9 +43,16 @@ def replacing(path: str) -> Iterator[str]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        # torch and safetensors have errors of their own for a disk that is full
+        if isinstance(error, (OSError, RuntimeError)) or type(error).__name__ == "SafetensorError":
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise DwtError(
+                f"{path}: cannot write it ({reason}); what was there before is as it was: make "
+                "room on the disk, or write elsewhere"
+            ) from error
         raise
 
 
@@ -103,3 +118,13 @@ def read_safetensors(
             f"{path}: expected a file of {what}, cannot read it ({error}); it may be truncated: "
             "fetch or write it again"
         ) from None
+
+
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a safetensors file holds: its metadata, and its tensors by name."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

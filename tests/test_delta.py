@@ -192,14 +192,14 @@ def rewrite(path, change):
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from fairseq_dwt.delta import _digest
+    from fairseq_dwt.files import checksum
 
     with safe_open(str(path), framework="pt") as file:
         metadata = dict(file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     del metadata["sha256"]
     change(metadata, tensors)
-    metadata["sha256"] = _digest(metadata, tensors)
+    metadata["sha256"] = checksum(metadata, tensors)
     save_file(tensors, str(path), metadata=metadata)
 
 
@@ -244,7 +244,7 @@ def test_what_is_no_delta_is_refused_in_one_sentence(kind, saved):
 def test_a_delta_that_does_not_know_its_base_is_refused(saved):
     def forget(metadata, _):
         ticket = json.loads(metadata["ticket"])
-        del ticket["base"]
+        del ticket["base"], ticket["sha256"]
         metadata["ticket"] = json.dumps(ticket)
 
     rewrite(saved, forget)

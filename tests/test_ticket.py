@@ -116,7 +116,16 @@ def change(ticket, **changes):
 )
 def test_bad_files_are_refused_by_name(ticket, changes, message):
     with pytest.raises(DwtError, match=message):
-        Ticket.loads(change(ticket, **changes), "f.json")
+        Ticket.loads(change(ticket, sha256=None, **changes), "f.json")
+
+
+def test_a_change_is_noticed(ticket):
+    changed = change(ticket, seed=11)
+    with pytest.raises(DwtError, match='was altered: write it again, or remove "sha256"'):
+        Ticket.loads(changed)
+    data = json.loads(changed)
+    del data["sha256"]
+    assert Ticket.loads(json.dumps(data)).origin.seed == 11
 
 
 def test_every_truncation_is_refused(ticket):
@@ -187,7 +196,7 @@ def test_unranked_and_unknown_are_kept_in_the_file(ticket, tmp_path):
     marked.save(path)
     assert Ticket.load(path) == marked != ticket
     for key, value in (("ranked", 1), ("unknown", "fc1"), ("unknown", [1])):
-        data = {**json.loads(marked.dumps()), key: value}
+        data = {**json.loads(marked.dumps()), key: value, "sha256": None}
         with pytest.raises(DwtError, match=f'expected "{key}"'):
             Ticket.loads(json.dumps(data))
     with pytest.raises(DwtError, match="got both"):

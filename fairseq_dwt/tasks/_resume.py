@@ -81,8 +81,8 @@ def resume(root: DictConfig) -> None:
     path = checkpoint_to_resume(root)
     if path is None:
         return
-    state = load_checkpoint(path)
     _check_records(path)
+    state = load_checkpoint(path)
     early = (state.get("task_state") or {}).get(_EARLY_STOPPING, {})
     for name, value in early.items():
         setattr(stop_early, name, value)
@@ -133,8 +133,11 @@ def checkpoint_to_resume(root: DictConfig) -> Optional[str]:
 
 def _check_records(path: str) -> None:
     """Compare a checkpoint's records with their checksums, which torch does not."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile:  # load_checkpoint says what it is
+        return
     if damaged is not None:
         raise DwtError(
             f"{os.path.abspath(path)}: {damaged}: expected the content that its checksum was made "

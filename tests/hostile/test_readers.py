@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -19,15 +20,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.delta import Delta, export
 from fairseq_dwt.element_mask import ElementMask
 from fairseq_dwt.extraction import random_columns, random_elements
+from fairseq_dwt.files import checksum
 from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.glue.tsv import read_rows
+from fairseq_dwt.huggingface import read_folder
 from fairseq_dwt.sources import origin_of
 from fairseq_dwt.ticket import Ticket
 
@@ -124,6 +128,18 @@ def safetensors(header, payload: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + payload
 
 
+def resealed(data: bytes) -> bytes:
+    """The same file with the checksum of its content, where it has content to speak of."""
+    try:
+        tensors, (header, payload) = load(data), parts(data)
+        metadata = header["__metadata__"]
+        metadata.pop("sha256", None)
+        metadata["sha256"] = checksum(metadata, tensors)
+        return safetensors(header, payload)
+    except Exception:  # what is broken further down needs no checksum to be read
+        return data
+
+
 def parts(data: bytes):
     size = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + size]), data[8 + size :]
@@ -156,6 +172,7 @@ def files(small, tmp_path_factory):
 def test_a_ticket(files):
     whole = (files / "ticket.json").read_bytes()
     value = json.loads(whole)
+    del value["sha256"]  # it would refuse all of these at once
 
     @fuzz
     @given(st.one_of(damaged(whole), altered(value).map(lambda v: json.dumps(v).encode())))
@@ -168,25 +185,34 @@ def test_a_ticket(files):
     check()
 
 
-@pytest.mark.parametrize("name, load", [
+@pytest.mark.parametrize("name, read", [
     ("mask.safetensors", ElementMask.load), ("task.delta.safetensors", Delta.load),
 ])  # fmt: skip
-def test_a_file_of_tensors(name, load, files, tmp_path):
+def test_a_file_of_tensors(name, read, files, tmp_path):
     whole = (files / name).read_bytes()
     header, payload = parts(whole)
     path = str(tmp_path / name)
-    made_up = altered(header).map(lambda h: safetensors(h, payload))
+    inner = header["__metadata__"]
+    texts = {key: json.loads(inner[key]) for key in inner if inner[key][:1] in "{["}
+
+    def with_metadata(changed):
+        told = {key: json.dumps(changed[key]) for key in changed if key in texts}
+        return safetensors({**header, "__metadata__": {**inner, **told}}, payload)
+
+    made_up = st.one_of(
+        altered(header).map(lambda h: safetensors(h, payload)),
+        damaged(payload).map(lambda p: safetensors(header, p)),
+        altered(texts).filter(lambda changed: isinstance(changed, dict)).map(with_metadata),
+    )
 
     @fuzz
-    @given(
-        st.one_of(damaged(whole), made_up, damaged(payload).map(lambda p: safetensors(header, p)))
-    )
+    @given(st.one_of(damaged(whole), made_up, made_up.map(resealed)))
     def check(data):
         Path(path).write_bytes(data)
-        found = answers(load, path)
+        found = answers(read, path)
         if found is not None:
             found.save(path)
-            assert load(path).digest() == found.digest() if name.startswith("mask") else load(path)
+            assert read(path).digest() == found.digest() if name.startswith("mask") else read(path)
 
     check()
 
@@ -256,6 +282,51 @@ def test_a_checkpoint(files, tmp_path):
     check()
 
 
+@pytest.fixture(scope="module")
+def hub_folder(tmp_path_factory):
+    """A Hugging Face RoBERTa with its tokenizer, as on the hub."""
+    from fairseq_dwt.huggingface import _gpt2_ids
+    from tests.test_huggingface import MERGES, save_hf
+
+    folder = tmp_path_factory.mktemp("hf")
+    named = ["<s>", "<pad>", "</s>", "<unk>", *_gpt2_ids(MERGES), "<mask>"]
+    save_hf(folder, {token: index for index, token in enumerate(named)})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "vocab.json", "merges.txt", "model.safetensors", "index"]
+)
+def test_a_hugging_face_folder(name, hub_folder, tmp_path):
+    """One file of the folder at a time; the shards' index may name any path."""
+    folder = tmp_path / "hf"
+    shutil.copytree(hub_folder, folder)
+    if name == "index":
+        name = "model.safetensors.index.json"
+        names = parts((folder / "model.safetensors").read_bytes())[0]
+        os.rename(folder / "model.safetensors", folder / "part.safetensors")
+        index = {"weight_map": {n: "part.safetensors" for n in names if n != "__metadata__"}}
+        (folder / name).write_text(json.dumps(index))
+    path = folder / name
+    whole = path.read_bytes()
+    cases = [damaged(whole)]
+    if name.endswith(".json"):
+        cases.append(altered(json.loads(whole)).map(lambda v: json.dumps(v).encode()))
+    if name == "model.safetensors":
+        header, payload = parts(whole)
+        cases.append(altered(header).map(lambda h: safetensors(h, payload)))
+
+    @fuzz
+    @given(st.one_of(cases))
+    def check(data):
+        path.write_bytes(data)
+        found = answers(read_folder, str(folder))
+        if found is not None:
+            assert {os.path.basename(name) for name in found.files} == set(found.files)
+
+    check()
+
+
 class _RunsCode:
     def __init__(self, marker):
         self.marker = marker
@@ -286,7 +357,7 @@ def test_a_checkpoint_runs_no_code(where, zipped, files, tmp_path):
     {"shape": [10**12, 10**12]}, {"shape": [2**40]}, {"data_offsets": [0, 2**50]},
 ])  # fmt: skip
 def test_a_header_that_claims_more_than_there_is(claim, files, tmp_path):
-    for name, load in (
+    for name, read in (
         ("mask.safetensors", ElementMask.load),
         ("task.delta.safetensors", Delta.load),
     ):
@@ -295,7 +366,8 @@ def test_a_header_that_claims_more_than_there_is(claim, files, tmp_path):
         header[first] = {**header[first], **claim}
         path = tmp_path / name
         path.write_bytes(safetensors(header, payload))
-        assert answers(load, str(path)) is None
+        assert answers(read, str(path)) is None
     value = json.loads((files / "ticket.json").read_text())
+    del value["sha256"]
     value["matrices"][0]["shape"] = [10**12, 10**12]
     assert answers(Ticket.loads, json.dumps(value)) is None
