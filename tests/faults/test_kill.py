@@ -52,8 +52,8 @@ def whole(small, tmp_path_factory):
     return runs
 
 
-def launch(command, folder, small, program=HYDRA_TRAIN):
-    return start(*program, *command, *SETTINGS, f"hydra.run.dir={folder}", cwd=small.folder)
+def launch(command, folder, small, program=HYDRA_TRAIN, more=()):
+    return start(*program, *command, *SETTINGS, *more, f"hydra.run.dir={folder}", cwd=small.folder)
 
 
 def kill_at(moment):
@@ -148,7 +148,8 @@ def test_a_signal_ends_a_run_that_can_go_on(stage, number, whole, small, tmp_pat
 
 
 def test_two_runs_in_one_folder(small, tmp_path):
-    first = launch([*STAGES["stage 2"], "optimization.max_update=100000"], tmp_path, small)
+    endless = ["optimization.max_update=100000"]
+    first = launch(STAGES["stage 2"], tmp_path, small, more=endless)
     try:
         while not (tmp_path / "checkpoint_last.pt").exists():
             assert first.poll() is None

@@ -23,12 +23,11 @@ RUNS = {
 }
 
 
-#: Each of fairseq's names for a backend that runs here, both stages and modes, two and four workers.
+#: fairseq's pytorch_ddp (c10d) gives torch a GPU's number on a CPU too, and cannot run here.
 CASES = [
     ("stage 1", 2, "legacy_ddp"),
-    ("stage 1", 4, "pytorch_ddp"),
+    ("stage 1", 4, "no_c10d"),
     ("compact", 4, "legacy_ddp"),
-    ("compact", 2, "c10d"),
     ("masked", 2, "no_c10d"),
 ]
 
