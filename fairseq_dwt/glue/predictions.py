@@ -97,7 +97,7 @@ class Predictions:
                 int(head["update"]), str(head["metric"]), float(head["score"]),
                 int(head["positive"]), rows,
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise DwtError(
                 f"{path}: expected predictions, got a broken file ({error}); evaluate the run again"
             ) from None
