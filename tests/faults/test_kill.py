@@ -149,6 +149,7 @@ def test_a_signal_ends_a_run_that_can_go_on(stage, number, whole, small, tmp_pat
 
 def test_two_runs_in_one_folder(small, tmp_path):
     endless = ["optimization.max_update=100000", "optimization.max_epoch=100000"]
+    endless.append("checkpoint.patience=-1")
     first = launch(STAGES["stage 2"], tmp_path, small, more=endless)
     try:
         while not (tmp_path / "checkpoint_last.pt").exists():

@@ -86,7 +86,7 @@ def test_a_dummy_batch_adds_nothing(run, small, tmp_path):
 @pytest.mark.parametrize("run", ["stage 1", "compact"])
 def test_a_killed_worker_ends_the_job(run, small, tmp_path):
     group = workers(
-        2, *RUNS[run], *COMMON, f"hydra.run.dir={tmp_path}", "optimization.max_update=100000", "optimization.max_epoch=100000",
+        2, *RUNS[run], *COMMON, f"hydra.run.dir={tmp_path}", "optimization.max_update=100000", "optimization.max_epoch=100000", "checkpoint.patience=-1",
         "checkpoint.save_interval_updates=5", "checkpoint.keep_interval_updates=1",
         cwd=small.folder,
     )  # fmt: skip
