@@ -71,7 +71,9 @@ def _signals_noted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    # what is ignored, as under nohup, stays so
+    before = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -85,7 +87,7 @@ def _signals_noted() -> Iterator[None]:
         )
 
     _received.clear()
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield
