@@ -25,7 +25,7 @@ from torch import Tensor
 from .checkpoint import FUNCTION, SIZES, Pretrained, Tuned
 from .element_mask import AnyTicket, ElementMask, pack, unpack
 from .errors import DwtError
-from .files import checksum, read_safetensors, replacing
+from .files import check_checksum, checksum, read_safetensors, replacing
 from .matrices import Matrix, ticket_matrices
 from .origin import Origin, check_origin
 from .ticket import Ticket
@@ -220,11 +220,8 @@ class Delta:
             DwtError: no such file, not a delta, a newer format, truncated, altered, inconsistent.
         """
         metadata, tensors = read_safetensors(path, FORMAT, VERSION)
-        if metadata.pop("sha256", None) != checksum(metadata, tensors):
-            raise DwtError(
-                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
-                "was altered: fetch or export it again"
-            )
+        told = metadata.pop("sha256", "none")
+        check_checksum(path, told, checksum(metadata, tensors), "fetch or export it again")
         try:
             return cls._from_file(metadata, tensors, path)
         except DwtError:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .errors import DwtError
-from .files import checksum, read_safetensors, replacing
+from .files import check_checksum, checksum, read_safetensors, replacing
 from .matrices import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 from .ticket import Entries, Ticket
@@ -107,11 +107,8 @@ class ElementMask:
             DwtError: no such file, not a mask, a newer format, or inconsistent content.
         """
         metadata, tensors = read_safetensors(path, FORMAT, VERSION)
-        if metadata.pop("sha256", None) not in (None, checksum(metadata, tensors)):
-            raise DwtError(
-                f"{path}: expected the content that its SHA-256 was made of, got another; the file "
-                "was altered: write it again"
-            )
+        told = metadata.pop("sha256", None)
+        check_checksum(path, told, checksum(metadata, tensors), "write it again")
         masks: Dict[str, torch.Tensor] = {}
         try:
             origin = json.loads(metadata["origin"])

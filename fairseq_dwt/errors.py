@@ -4,4 +4,8 @@ __all__ = ["DwtError"]
 
 
 class DwtError(ValueError):
-    """Bad input: one sentence that says what, where, expected, got, and what to do."""
+    """Bad input: one line that says what, where, expected, got, and what to do."""
+
+    def __str__(self) -> str:
+        # what it quotes of a file may hold anything
+        return " ".join(super().__str__().splitlines())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import DwtError
 
-__all__ = ["checksum", "read_safetensors", "replacing", "replacing_folder"]
+__all__ = ["check_checksum", "checksum", "read_safetensors", "replacing", "replacing_folder"]
 
 
 @contextlib.contextmanager
@@ -128,3 +128,16 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def check_checksum(where: str, told: Optional[str], found: str, remedy: str) -> None:
+    """Compare the checksum that a file of ours tells of its content; None is told by older files.
+
+    Raises:
+        DwtError: they differ.
+    """
+    if told not in (None, found):
+        raise DwtError(
+            f"{where}: expected the content that its SHA-256 was made of, got another; the file "
+            f"was altered: {remedy}"
+        )

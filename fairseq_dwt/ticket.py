@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequ
 import torch
 
 from .errors import DwtError
-from .files import replacing
+from .files import check_checksum, replacing
 from .matrices import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 
@@ -259,12 +259,9 @@ class Ticket:
                 f"{where}: expected ticket version {VERSION}, got {data.get('version')!r}; "
                 "update fairseq_dwt to read it"
             )
-        checksum = data.pop("sha256", None)
-        if checksum is not None and checksum != _checksum(data):
-            raise DwtError(
-                f"{where}: expected the content that its SHA-256 was made of, got another; the "
-                'file was altered: write it again, or remove "sha256" where the change is meant'
-            )
+        told = data.pop("sha256", None)
+        remedy = 'write it again, or remove "sha256" where the change is meant'
+        check_checksum(where, told, _checksum(data), remedy)
         origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
         check_origin(where, origin)
         matrices: Dict[str, Columns] = {}

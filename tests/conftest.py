@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List
 
@@ -40,6 +41,31 @@ def small(tmp_path_factory) -> SimpleNamespace:
     init = str(folder / "model.pt")
     write_roberta(init, str(data))
     return SimpleNamespace(folder=folder, data=str(data), init=init)
+
+
+@pytest.fixture(scope="session")
+def one_of_each(small, tmp_path_factory) -> Path:
+    """A folder with a good file of each kind that fairseq_dwt writes, and a fine-tuned checkpoint."""
+    from fairseq_dwt.checkpoint import Pretrained, Tuned
+    from fairseq_dwt.delta import export
+    from fairseq_dwt.extraction import random_columns, random_elements
+    from fairseq_dwt.glue.predictions import Predictions
+    from fairseq_dwt.sources import origin_of
+
+    from .test_delta import fine_tuned
+
+    folder = tmp_path_factory.mktemp("one_of_each")
+    pretrained = Pretrained(small.init)
+    origin = origin_of("random", pretrained, seed=1)
+    ticket = random_columns(pretrained.matrices, 2, 1, origin)
+    ticket.save(str(folder / "ticket.json"))
+    random_elements(pretrained.matrices, 5, 1, origin).save(str(folder / "mask.safetensors"))
+    tuned = fine_tuned(pretrained, ticket, str(folder / "tuned.pt"))
+    delta = export(pretrained, Tuned(tuned), ticket, ["0", "1"])
+    delta.save(str(folder / "task.delta.safetensors"))
+    rows = {i: (float(i % 2), float(i % 3 > 0)) for i in range(9)}
+    Predictions(460, "accuracy", 78.9, 1, rows).save(str(folder / "predictions.tsv"))
+    return folder
 
 
 def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed: int = 0) -> None:

@@ -24,3 +24,7 @@ def test_folders_are_made_and_the_file_is_readable_by_others(tmp_path):
             file.write("new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o044
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    assert str(DwtError("a name\nof two\r\nlines\u2028or three")) == "a name of two lines or three"

@@ -27,10 +27,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"
-LOCK = ".lock"
+_LOCK = ".lock"
 _TICKETS = ("ticket.json", "ticket.safetensors")
-
-
 #: Locks on run folders, which end with this process however it ends.
 _HELD: Dict[str, IO[str]] = {}
 
@@ -45,7 +43,7 @@ def hold_folder(root: DictConfig) -> None:
     if folder in _HELD or not is_master(root.distributed_training):
         return
     os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, LOCK), "a", encoding="utf-8")  # noqa: SIM115
+    file = open(os.path.join(folder, _LOCK), "a", encoding="utf-8")  # noqa: SIM115
     try:
         # the lock of a process, not of a file: workers that load data do not inherit it
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

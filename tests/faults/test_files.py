@@ -12,15 +12,12 @@ import zipfile
 import pytest
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
+from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta import Delta, export
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.element_mask import ElementMask
-from fairseq_dwt.extraction import random_columns, random_elements
 from fairseq_dwt.files import checksum, read_safetensors
-from fairseq_dwt.sources import origin_of
 from fairseq_dwt.ticket import Ticket
-from tests.test_delta import fine_tuned
 
 READERS = {
     "ticket.json": Ticket.load,
@@ -28,21 +25,6 @@ READERS = {
     "task.delta.safetensors": Delta.load,
     "tuned.pt": load_checkpoint,
 }
-
-
-@pytest.fixture(scope="module")
-def files(small, tmp_path_factory):
-    """A good file of each kind."""
-    folder = tmp_path_factory.mktemp("files")
-    pretrained = Pretrained(small.init)
-    origin = origin_of("random", pretrained, seed=1)
-    ticket = random_columns(pretrained.matrices, 2, 1, origin)
-    ticket.save(str(folder / "ticket.json"))
-    random_elements(pretrained.matrices, 5, 1, origin).save(str(folder / "mask.safetensors"))
-    tuned = fine_tuned(pretrained, ticket, str(folder / "tuned.pt"))
-    delta = export(pretrained, Tuned(tuned), ticket, ["0", "1"])
-    delta.save(str(folder / "task.delta.safetensors"))
-    return folder
 
 
 @contextlib.contextmanager
@@ -59,8 +41,8 @@ def full_disk(size):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_cut_at_every_kilobyte(name, files, tmp_path):
-    whole = (files / name).read_bytes()
+def test_cut_at_every_kilobyte(name, one_of_each, tmp_path):
+    whole = (one_of_each / name).read_bytes()
     path = tmp_path / name
     for size in {
         *range(0, len(whole), 1024),
@@ -80,10 +62,10 @@ def content(value, folder):
 
 
 @pytest.mark.parametrize("name", ["ticket.json", "mask.safetensors", "task.delta.safetensors"])
-def test_a_flipped_bit_changes_nothing_silently(name, files, tmp_path):
+def test_a_flipped_bit_changes_nothing_silently(name, one_of_each, tmp_path):
     """Of a sample of all bits: refused, or the same content."""
-    whole, path = bytearray((files / name).read_bytes()), tmp_path / name
-    whole_content = content(READERS[name](str(files / name)), tmp_path)
+    whole, path = bytearray((one_of_each / name).read_bytes()), tmp_path / name
+    whole_content = content(READERS[name](str(one_of_each / name)), tmp_path)
     bits = range(0, 8 * len(whole), max(1, 8 * len(whole) // 3000) | 1)
     refused = 0
     for bit in bits:
@@ -150,8 +132,10 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("what", COMMANDS)
-def test_a_full_disk_leaves_the_good_file(what, files, small, tmp_path, capsys):
-    told = [part.format(init=small.init, files=files, out=tmp_path) for part in COMMANDS[what]]
+def test_a_full_disk_leaves_the_good_file(what, one_of_each, small, tmp_path, capsys):
+    told = [
+        part.format(init=small.init, files=one_of_each, out=tmp_path) for part in COMMANDS[what]
+    ]
     assert main(told) == 0
     (written,) = os.listdir(tmp_path)
     good = (tmp_path / written).read_bytes()
@@ -166,11 +150,12 @@ def test_a_full_disk_leaves_the_good_file(what, files, small, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("what", COMMANDS)
-def test_a_folder_that_cannot_be_written(what, files, small, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written(what, one_of_each, small, tmp_path, capsys):
     # a file in the folder's place: root may write into a folder that is read-only
     (tmp_path / "out").write_text("not a folder")
     told = [
-        part.format(init=small.init, files=files, out=tmp_path / "out") for part in COMMANDS[what]
+        part.format(init=small.init, files=one_of_each, out=tmp_path / "out")
+        for part in COMMANDS[what]
     ]
     assert main(told) != 0
     error = capsys.readouterr().err

@@ -23,16 +23,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
-from fairseq_dwt.delta import Delta, export
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.element_mask import ElementMask
-from fairseq_dwt.extraction import random_columns, random_elements
 from fairseq_dwt.files import checksum
 from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.glue.tsv import read_rows
 from fairseq_dwt.huggingface import read_folder
-from fairseq_dwt.sources import origin_of
 from fairseq_dwt.ticket import Ticket
 
 CASES = int(os.environ.get("DWT_FUZZ", "200"))
@@ -145,32 +143,11 @@ def parts(data: bytes):
     return json.loads(data[8 : 8 + size]), data[8 + size :]
 
 
-@pytest.fixture(scope="module")
-def files(small, tmp_path_factory):
-    """A good file of each kind."""
-    from tests.test_delta import fine_tuned
-
-    folder = tmp_path_factory.mktemp("hostile")
-    pretrained = Pretrained(small.init)
-    origin = origin_of("random", pretrained, seed=1)
-    ticket = random_columns(pretrained.matrices, 2, 1, origin)
-    ticket.save(str(folder / "ticket.json"))
-    random_elements(pretrained.matrices, 5, 1, origin).save(str(folder / "mask.safetensors"))
-    rows = {i: (float(i % 2), float(i % 3 > 0)) for i in range(9)}
-    Predictions(460, "accuracy", 78.9, 1, rows).save(str(folder / "predictions.tsv"))
-    tuned = str(folder / "tuned.pt")
-    fine_tuned(pretrained, ticket, tuned)
-    export(pretrained, Tuned(tuned), ticket, ["0", "1"]).save(
-        str(folder / "task.delta.safetensors")
-    )
-    return folder
-
-
 # -- the readers -----------------------------------------------------------------------------------
 
 
-def test_a_ticket(files):
-    whole = (files / "ticket.json").read_bytes()
+def test_a_ticket(one_of_each):
+    whole = (one_of_each / "ticket.json").read_bytes()
     value = json.loads(whole)
     del value["sha256"]  # it would refuse all of these at once
 
@@ -188,8 +165,8 @@ def test_a_ticket(files):
 @pytest.mark.parametrize("name, read", [
     ("mask.safetensors", ElementMask.load), ("task.delta.safetensors", Delta.load),
 ])  # fmt: skip
-def test_a_file_of_tensors(name, read, files, tmp_path):
-    whole = (files / name).read_bytes()
+def test_a_file_of_tensors(name, read, one_of_each, tmp_path):
+    whole = (one_of_each / name).read_bytes()
     header, payload = parts(whole)
     path = str(tmp_path / name)
     inner = header["__metadata__"]
@@ -217,8 +194,8 @@ def test_a_file_of_tensors(name, read, files, tmp_path):
     check()
 
 
-def test_predictions(files, tmp_path):
-    whole = (files / "predictions.tsv").read_bytes()
+def test_predictions(one_of_each, tmp_path):
+    whole = (one_of_each / "predictions.tsv").read_bytes()
     head = json.loads(whole.splitlines()[0][2:])
     body = b"\n".join(whole.split(b"\n")[1:])
     path = str(tmp_path / "predictions.tsv")
@@ -260,10 +237,10 @@ def test_a_table_of_glue(name, tmp_path):
     check()
 
 
-def test_a_checkpoint(files, tmp_path):
+def test_a_checkpoint(one_of_each, tmp_path):
     """A zip of a pickle and of tensors; the pickle is damaged inside of a good zip too."""
-    whole = (files / "tuned.pt").read_bytes()
-    with zipfile.ZipFile(files / "tuned.pt") as archive:
+    whole = (one_of_each / "tuned.pt").read_bytes()
+    with zipfile.ZipFile(one_of_each / "tuned.pt") as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     pickled = next(name for name in members if name.endswith("data.pkl"))
     path = str(tmp_path / "model.pt")
@@ -337,8 +314,8 @@ class _RunsCode:
 
 @pytest.mark.parametrize("where", ["model", "args", "optimizer_history", "extra"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_checkpoint_runs_no_code(where, zipped, files, tmp_path):
-    state = load_checkpoint(str(files / "tuned.pt"))
+def test_a_checkpoint_runs_no_code(where, zipped, one_of_each, tmp_path):
+    state = load_checkpoint(str(one_of_each / "tuned.pt"))
     marker = str(tmp_path / "code-ran")
     state[where] = _RunsCode(marker)
     path = str(tmp_path / "model.pt")
@@ -356,18 +333,18 @@ def test_a_checkpoint_runs_no_code(where, zipped, files, tmp_path):
 @pytest.mark.parametrize("claim", [
     {"shape": [10**12, 10**12]}, {"shape": [2**40]}, {"data_offsets": [0, 2**50]},
 ])  # fmt: skip
-def test_a_header_that_claims_more_than_there_is(claim, files, tmp_path):
+def test_a_header_that_claims_more_than_there_is(claim, one_of_each, tmp_path):
     for name, read in (
         ("mask.safetensors", ElementMask.load),
         ("task.delta.safetensors", Delta.load),
     ):
-        header, payload = parts((files / name).read_bytes())
+        header, payload = parts((one_of_each / name).read_bytes())
         first = next(key for key in header if key != "__metadata__")
         header[first] = {**header[first], **claim}
         path = tmp_path / name
         path.write_bytes(safetensors(header, payload))
         assert answers(read, str(path)) is None
-    value = json.loads((files / "ticket.json").read_text())
+    value = json.loads((one_of_each / "ticket.json").read_text())
     del value["sha256"]
     value["matrices"][0]["shape"] = [10**12, 10**12]
     assert answers(Ticket.loads, json.dumps(value)) is None
