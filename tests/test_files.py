@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fairseq_dwt import DwtError
 from fairseq_dwt.files import replacing
 
 
