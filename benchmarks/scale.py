@@ -1,0 +1,183 @@
+"""Time and memory of a ticket's files at full size: extract, export, apply.
+
+    python benchmarks/scale.py                        RoBERTa-large, random weights, fp32: 1.4 GB files
+    python benchmarks/scale.py --vocabulary 250002    XLM-R-large's: 2.2 GB files
+    python benchmarks/scale.py --layers 2 --width 64  a first look
+
+Every command runs in a process of its own, in turns with reading what it reads (``torch.load`` of
+each file): the median over the rounds, of the work alone, without the start of Python. Memory is
+what the process allocated (RssAnon, sampled every 2 ms, less what it had before the work), in units
+of one model; pages of a mapped file belong to the system, which takes them back at will.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Callable, Dict, List
+
+import torch
+from tqdm import tqdm
+
+from fairseq_dwt.checkpoint import Pretrained, save_roberta
+from fairseq_dwt.cli import main as command_line
+from fairseq_dwt.matrices import ticket_matrices
+
+#: What each of our commands reads, and what it does.
+READS = {
+    "extract": ["model.pt", "l1.pt"],
+    "export": ["model.pt", "tuned.pt"],
+    "apply": ["model.pt"],
+}
+COMMANDS = {
+    "extract": ["extract", "--init", "model.pt", "--tuned", "l1.pt", "-o", "ticket.json"],
+    "export": [
+        "export", "--init", "model.pt", "--tuned", "tuned.pt", "--ticket", "ticket.json",
+        "-o", "task.delta.safetensors",
+    ],
+    "apply": ["apply", "--init", "model.pt", "--delta", "task.delta.safetensors", "-o", "out.pt"],
+}  # fmt: skip
+
+
+def shapes(args: argparse.Namespace) -> Dict[str, List[int]]:
+    """The tensors of a RoBERTa of this size, by their names in a checkpoint."""
+    width, inner = args.width, 4 * args.width
+    found = {
+        "embed_tokens.weight": [args.vocabulary, width],
+        "embed_positions.weight": [514, width],
+        "layernorm_embedding.weight": [width],
+        "layernorm_embedding.bias": [width],
+    }
+    for layer in range(args.layers):
+        for name, rows, columns in (
+            ("self_attn.q_proj", width, width),
+            ("self_attn.k_proj", width, width),
+            ("self_attn.v_proj", width, width),
+            ("self_attn.out_proj", width, width),
+            ("fc1", inner, width),
+            ("fc2", width, inner),
+        ):
+            found[f"layers.{layer}.{name}.weight"] = [rows, columns]
+            found[f"layers.{layer}.{name}.bias"] = [rows]
+        for name in ("self_attn_layer_norm", "final_layer_norm"):
+            found[f"layers.{layer}.{name}.weight"] = [width]
+            found[f"layers.{layer}.{name}.bias"] = [width]
+    return {f"encoder.sentence_encoder.{name}": shape for name, shape in found.items()}
+
+
+def write_files(folder: str, args: argparse.Namespace) -> None:
+    """θ0; θ after L1, where two columns of each matrix moved and all else a little; θ inside it."""
+    torch.manual_seed(1)
+    tensors = {name: torch.randn(shape) * 0.02 for name, shape in shapes(args).items()}
+    model = dict(
+        encoder_layers=args.layers, encoder_embed_dim=args.width,
+        encoder_ffn_embed_dim=4 * args.width, encoder_attention_heads=max(1, args.width // 64),
+        max_positions=512,
+    )  # fmt: skip
+    task = {"_name": "sentence_prediction", "num_classes": 2, "init_token": 0, "separator_token": 2}
+    save_roberta(os.path.join(folder, "model.pt"), tensors, model, task)
+    matrices = ticket_matrices({name: tensor.shape for name, tensor in tensors.items()})
+    for matrix in matrices:
+        tensors[matrix.weight][:, [3, matrix.in_features - 2]] += 1e-3
+    heads = {"dense": [args.width] * 2, "out_proj": [2, args.width]}
+    head = {
+        f"classification_heads.sentence_classification_head.{name}.{what}": torch.zeros(size)
+        for name, shape in heads.items()
+        for what, size in (("weight", shape), ("bias", shape[:1]))
+    }
+    names = ["0", "1"]
+    save_roberta(os.path.join(folder, "tuned.pt"), {**tensors, **head}, model, task, labels=names)
+    for matrix in matrices:
+        tensors[matrix.weight].add_(torch.randn(matrix.out_features, matrix.in_features) * 1e-6)
+    save_roberta(os.path.join(folder, "l1.pt"), {**tensors, **head}, model, task, labels=names)
+
+
+def measured(work: Callable[[], None]) -> Dict[str, float]:
+    """Seconds that the work took, and bytes that it allocated at most."""
+    before, peak, done = anonymous(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    return {"seconds": seconds, "bytes": max(peak - before, 0)}
+
+
+def anonymous() -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("RssAnon"))
+    return 1024 * int(line.split()[1])
+
+
+def read_all(names: List[str]) -> None:
+    kept = [torch.load(name, weights_only=True) for name in names]
+    assert kept
+
+
+def run_alone(what: str, folder: str) -> Dict[str, float]:
+    command = [sys.executable, os.path.abspath(__file__), "--alone", what]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+    found: Dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def alone(what: str) -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if what.startswith("read "):
+        result = measured(lambda: read_all(READS[what[5:]]))
+    else:
+        result = measured(lambda: sys.exit(1) if command_line(COMMANDS[what]) else None)
+    print(json.dumps(result))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--vocabulary", type=int, default=50265)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", help="for the files, 4 times a model [a temporary one]")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.alone:
+        return alone(args.alone)
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        write_files(folder, args)
+        size = os.path.getsize(os.path.join(folder, "model.pt"))
+        model = Pretrained(os.path.join(folder, "model.pt"))
+        print(f"{model.num_parameters:,} parameters, {size / 1e9:.2f} GB a file\n")
+        found: Dict[str, List[Dict[str, float]]] = {}
+        for _ in tqdm(range(args.rounds), desc="rounds"):
+            for name in COMMANDS:
+                for what in (f"read {name}", name):
+                    found.setdefault(what, []).append(run_alone(what, folder))
+    print("| command | time / reading its files | memory / one model | torch.load of its files |")
+    print("|---|---|---|---|")
+    for name in COMMANDS:
+        ratios = [a["seconds"] / b["seconds"] for a, b in zip(found[name], found[f"read {name}"])]
+        ours, torchs = (
+            max(run["bytes"] for run in found[what]) / size for what in (name, f"read {name}")
+        )
+        print(
+            f"| {name} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+            f"| {ours:.2f} | {torchs:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
