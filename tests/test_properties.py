@@ -125,18 +125,33 @@ def tickets(draw, matrices):
     return Ticket(chosen, Origin("random"))
 
 
-def steps(model, optimizer_of, kept):
+def steps(model, optimizer_of, kept, updates=3, update_freq=1, clip=1.0, dtype=torch.float64):
+    """Updates as fairseq's trainer makes them: accumulate, clip, step."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizer_of(parameters)
     generator = torch.Generator().manual_seed(7)
-    for _ in range(3):
-        tokens = torch.randint(4, len(WORDS), (3, 6), generator=generator)
+    for _ in range(updates):
         optimizer.zero_grad()
-        logits, _ = model(tokens, features_only=True, classification_head_name=HEAD)
-        logits.square().sum().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for _ in range(update_freq):
+            tokens = torch.randint(4, len(WORDS), (3, 6), generator=generator)
+            logits, _ = model(tokens, features_only=True, classification_head_name=HEAD)
+            assert logits.dtype == dtype
+            logits.square().sum().backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
         kept(parameters, optimizer.step)
         write_back(model)
+
+
+def restoring(parameters, step):
+    with frozen_entries_kept(parameters, [p.param_group for p in parameters]):
+        step()
+
+
+def adafactor(parameters):
+    from fairseq.optim.adafactor import Adafactor
+
+    return Adafactor(parameters, lr=1e-2, relative_step=False, scale_parameter=False)
 
 
 OPTIMIZERS = {
@@ -146,29 +161,56 @@ OPTIMIZERS = {
 }
 
 
-@cases(25)
-@given(st.data(), architectures(), st.integers(0, 99), st.sampled_from(sorted(OPTIMIZERS)))
-def test_compact_is_masked(data, sizes, seed, optimizer):
+def assert_outside_is_unmoved(state, before, matrices, ticket):
+    """Bit by bit: every entry that the ticket does not hold, and what lies in no matrix."""
+    trained = {m.weight for m in matrices} | {m.bias for m in matrices}
+    for name, tensor in state.items():
+        if name not in trained and "classification_heads" not in name:
+            assert torch.equal(tensor, before[name]), name
+    for matrix in matrices:
+        entry = ticket.matrices.get(matrix.name)
+        outside = torch.ones(matrix.in_features + 1, dtype=torch.bool)
+        outside[list(entry.columns) if entry else []] = False
+        assert torch.equal(
+            state[matrix.weight][:, outside[:-1]], before[matrix.weight][:, outside[:-1]]
+        )
+        assert not outside[-1] or torch.equal(state[matrix.bias], before[matrix.bias])
+
+
+@cases(40)
+@given(st.data(), architectures(), st.integers(0, 99), st.sampled_from(sorted(OPTIMIZERS)),
+       st.integers(1, 3), st.sampled_from([0.0, 0.1, 10.0]))  # fmt: skip
+def test_compact_is_masked(data, sizes, seed, optimizer, update_freq, clip):
     compact = build(sizes, seed)
     masked, before = copy.deepcopy(compact), copy.deepcopy(compact.state_dict())
-    ticket = data.draw(tickets(matrices_of(compact)))
+    matrices = matrices_of(compact)
+    ticket = data.draw(tickets(matrices))
     assert make_compact(compact, ticket) == freeze_outside(masked, ticket) == ticket.num_parameters
-
-    def restoring(parameters, step):
-        with frozen_entries_kept(parameters, [p.param_group for p in parameters]):
-            step()
-
-    steps(compact, OPTIMIZERS[optimizer], lambda _parameters, step: step())
-    steps(masked, OPTIMIZERS[optimizer], restoring)
+    how = dict(update_freq=update_freq, clip=clip)
+    steps(compact, OPTIMIZERS[optimizer], lambda _parameters, step: step(), **how)
+    steps(masked, OPTIMIZERS[optimizer], restoring, **how)
     a, b = compact.state_dict(), masked.state_dict()
     assert a.keys() == b.keys() == before.keys()
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-7, atol=1e-9)
-    for matrix in matrices_of(masked):
-        entry = ticket.matrices.get(matrix.name)
-        outside = torch.ones(matrix.in_features + 1, dtype=torch.bool)
-        outside[list(entry.columns) if entry else []] = False
-        for state in (a, b):
-            assert torch.equal(state[matrix.weight][:, outside[:-1]],
-                               before[matrix.weight][:, outside[:-1]])  # fmt: skip
-            assert not outside[-1] or torch.equal(state[matrix.bias], before[matrix.bias])
+    for state in (a, b):
+        assert_outside_is_unmoved(state, before, matrices, ticket)
+
+
+@cases(40)
+@given(st.data(), architectures(), st.integers(0, 99), st.sampled_from([*OPTIMIZERS, "adafactor"]),
+       st.sampled_from([torch.bfloat16, torch.float32]), st.sampled_from(["compact", "masked"]),
+       st.sampled_from([0.0, 0.1]))  # fmt: skip
+def test_nothing_outside_moves(data, sizes, seed, optimizer, dtype, mode, clip):
+    """Whatever the optimizer factors or rounds: the frozen entries keep their bits."""
+    model = build(sizes, seed).to(dtype)
+    before = copy.deepcopy(model.state_dict())
+    matrices = matrices_of(model)
+    ticket = data.draw(tickets(matrices))
+    make = make_compact if mode == "compact" else freeze_outside
+    assert make(model, ticket) == ticket.num_parameters
+    kept = restoring if mode == "masked" else lambda _parameters, step: step()
+    steps(model, {**OPTIMIZERS, "adafactor": adafactor}[optimizer], kept, clip=clip, dtype=dtype)
+    state = model.state_dict()
+    assert_outside_is_unmoved(state, before, matrices, ticket)
+    assert any(not torch.equal(state[name], before[name]) for name in state)
