@@ -37,16 +37,16 @@ clean:
 
 # fairseq is built against the torch that is there: with build isolation, pip would fetch a second
 # one. Older pips alone accept the metadata of fairseq 0.12.2's omegaconf.
-$(INSTALLED): setup.py fairseq_dwt/version.py
+$(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 8) <= v <= (3, 12) else "fairseq_dwt needs Python 3.8 to 3.12, got %d.%d: set PYTHON=" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[test]"
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[test]"
 	touch $@
 
 $(VENV)/.bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -e ".[bench]" --no-build-isolation
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[bench]"
 	touch $@
 
 $(VENV)/.checked: $(INSTALLED)
