@@ -1,13 +1,14 @@
 """Time and memory of a ticket's files at full size: extract, export, apply.
 
-    python benchmarks/scale.py                        RoBERTa-large, random weights, fp32: 1.4 GB files
+    python benchmarks/scale.py                        RoBERTa-large's shape: 1.4 GB files
     python benchmarks/scale.py --vocabulary 250002    XLM-R-large's: 2.2 GB files
     python benchmarks/scale.py --layers 2 --width 64  a first look
 
-Every command runs in a process of its own, in turns with reading what it reads (``torch.load`` of
-each file): the median over the rounds, of the work alone, without the start of Python. Memory is
-what the process allocated (RssAnon, sampled every 2 ms, less what it had before the work), in units
-of one model; pages of a mapped file belong to the system, which takes them back at will.
+Weights are random and in fp32. Every command runs in a process of its own, in turns with reading
+what it reads (``torch.load`` of each file): the median over the rounds, of the work alone, without
+the start of Python. Memory is what the process allocated (RssAnon, sampled every 2 ms, less what it
+had before the work), in units of one model; pages of a mapped file belong to the system, which
+takes them back at will.
 """
 
 from __future__ import annotations

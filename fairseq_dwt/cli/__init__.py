@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Dominant winning tickets of pre-trained RoBERTas.",
         epilog="tickets: extract oneshot random bitfit bottom show similarity union intersection "
         "difference; checkpoints and deltas: verify export apply predict import-hf export-hf; "
-        "runs: report",
+        "runs: evaluate report",
     )
     parser.add_argument("--version", action="version", version=f"fairseq_dwt {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)

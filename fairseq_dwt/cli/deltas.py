@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import List, Optional, TextIO, Tuple
+from typing import TYPE_CHECKING, List, Optional, TextIO, Tuple
 
 from ..checkpoint import Pretrained, Tuned, save_roberta
 from ..delta import DTYPES, Delta, export, merge
@@ -15,7 +15,10 @@ from ..glue.encoders import add_encoder_options, make_encoder
 from ..glue.tasks import glue_task
 from ..sources import load_ticket
 from ..verify import moved_outside
-from .options import Add, ends_in, init, output, tuned
+from .options import Add, check_running, ends_in, init, output, running, tuned
+
+if TYPE_CHECKING:
+    from ..serving.predict import Predictor
 
 __all__ = ["add_commands"]
 
@@ -45,14 +48,17 @@ def add_commands(add: Add) -> None:
 
     predict = add("predict", _predict, "Labels of sentences, or pairs separated by a tab.")
     init(predict)
-    predict.add_argument("--delta", required=True, help="delta of a task")
+    predict.add_argument(
+        "--delta", required=True, nargs="+", help="delta of a task; with --glue-test of many"
+    )
+    predict.add_argument(
+        "--glue-test", metavar="GLUE_DIR", help="write a GLUE submission (.zip) of its test sets"
+    )
     predict.add_argument("--task", help="GLUE task: number of sentences, STS-B's range of scores")
     predict.add_argument("--input", help="file to read, one example a line [standard input]")
     predict.add_argument("-o", "--output", help="file to write [standard output]")
     predict.add_argument("--scores", action="store_true", help="probability of each label too")
-    predict.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
-    predict.add_argument("--dtype", choices=list(DTYPES), default="float32", help="[%(default)s]")
-    predict.add_argument("--device", help="cpu, cuda, cuda:1 … [cuda where there is one]")
+    running(predict)
     add_encoder_options(predict)
 
     imports = add("import-hf", _import_hf, "A fairseq checkpoint from a Hugging Face RoBERTa.")
@@ -144,28 +150,14 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    import torch
-
     from ..files import replacing
-    from ..serving.predict import Predictor
 
+    if args.glue_test is not None:
+        return _submit(args)
+    if len(args.delta) != 1:
+        raise DwtError(f"--delta: expected one without --glue-test, got {len(args.delta)}")
     task = None if args.task is None else glue_task(args.task)
-    delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
-    delta.check_base(pretrained.fingerprint, args.delta)
-    delta.check_width(pretrained.settings["encoder_embed_dim"], args.delta)
-    encode, dictionary = make_encoder(args)
-    if args.batch_size < 1:
-        raise DwtError(f"--batch-size: expected 1 or more, got {args.batch_size}")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise DwtError(
-            f"--device: expected one that torch can use, got {device} ({reason})"
-        ) from None
-    dtype = DTYPES[args.dtype]
-    predictor = Predictor(pretrained, encode, dictionary, device, dtype, args.batch_size)
+    predictor, (delta,) = _predictor(args)
     examples = _read_examples(args.input, None if task is None else task.num_inputs)
     predictions = predictor(delta, examples, progress=sys.stderr.isatty())
     scale = 1.0 if task is None else task.scale
@@ -185,6 +177,53 @@ def _predict(args: argparse.Namespace) -> int:
     with replacing(args.output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         write(file)
     print(f"wrote {args.output}: {len(predictions)} lines")
+    return 0
+
+
+def _predictor(args: argparse.Namespace) -> Tuple[Predictor, List[Delta]]:
+    from ..serving.predict import Predictor
+
+    deltas, pretrained = [Delta.load(path) for path in args.delta], Pretrained(args.init)
+    for path, delta in zip(args.delta, deltas):
+        delta.check_base(pretrained.fingerprint, path)
+        delta.check_width(pretrained.settings["encoder_embed_dim"], path)
+    encode, dictionary = make_encoder(args)
+    device, dtype = check_running(args), DTYPES[args.dtype]
+    return Predictor(pretrained, encode, dictionary, device, dtype, args.batch_size), deltas
+
+
+def _submit(args: argparse.Namespace) -> int:
+    """One base and a delta for each task: the GLUE server's zip."""
+    from ..glue.submission import test_sets, text_of, write_submission
+
+    for option, value in (("--task", args.task), ("--input", args.input)):
+        if value is not None:
+            raise DwtError(f"{option}: expected none with --glue-test, got {value}")
+    if args.output is None:
+        raise DwtError("--output: expected the zip to write with --glue-test, got none")
+    ends_in(args.output, ".zip")
+    predictor, deltas = _predictor(args)
+    tasks = {}
+    for path, delta in zip(args.delta, deltas):
+        if delta.task is None:
+            raise DwtError(f"{path}: does not say which task it is of; export it with --data")
+        task = glue_task(delta.task)
+        if task.name in tasks:
+            raise DwtError(f"{path}: expected one delta of {task.folder}, got two; name one")
+        tasks[task.name] = (task, delta, list(test_sets(task, args.glue_test)))
+    files = {}
+    for task, delta, sets in tasks.values():
+        for name, examples in sets:
+            found = predictor(delta, examples, progress=sys.stderr.isatty())
+            files[name] = text_of(
+                task,
+                [task.scale * p.scores.item() if task.regression else p.label for p in found],
+            )
+            print(f"{name}: {len(found):,} predictions")
+    missing = write_submission(args.output, files)
+    print(f"wrote {args.output}")
+    if missing:
+        print(f"the server also wants {', '.join(missing)}: add the deltas or test sets they need")
     return 0
 
 

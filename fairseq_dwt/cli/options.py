@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
+from ..delta import DTYPES
 from ..errors import DwtError
 
-__all__ = ["Add", "ends_in", "init", "output", "tuned"]
+__all__ = ["Add", "check_running", "ends_in", "init", "output", "running", "tuned"]
 
 #: Adds a subcommand: its name, its function, a sentence about it.
 Add = Callable[..., argparse.ArgumentParser]
@@ -36,3 +37,31 @@ def ends_in(path: str, extension: str) -> None:
     """
     if not path.endswith(extension):
         raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
+
+
+def running(parser: argparse.ArgumentParser) -> None:
+    """``--batch-size``, ``--dtype`` and ``--device`` of a model that predicts."""
+    parser.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="[%(default)s]")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … [cuda where there is one]")
+
+
+def check_running(args: argparse.Namespace) -> str:
+    """The device that the options of :func:`running` name.
+
+    Raises:
+        DwtError: torch cannot use it, or the batch size is none.
+    """
+    import torch
+
+    if args.batch_size < 1:
+        raise DwtError(f"--batch-size: expected 1 or more, got {args.batch_size}")
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise DwtError(
+            f"--device: expected one that torch can use, got {device} ({reason})"
+        ) from None
+    return str(device)
