@@ -26,6 +26,7 @@ from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..l1 import first_difference
+from ._batches import by_length
 from ._ema import start_average_at_weights
 from ._interrupt import survive_interruptions
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
@@ -59,6 +60,10 @@ class FromPretrainedConfig(SentencePredictionConfig):
             "help": "sdpa: attention through the projection modules and torch's fused kernels, "
             "GELU without an fp32 copy; fairseq: the encoder as fairseq ships it"
         },
+    )
+    batch_by_length: bool = field(
+        default=False,
+        metadata={"help": "train on batches of similar length; the paper's are of any lengths"},
     )
     cwd: Optional[str] = field(
         default=None, metadata={"help": "folder that relative paths start from [Hydra's cwd]"}
@@ -134,6 +139,13 @@ class FromPretrainedTask(SentencePredictionTask):
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
         launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
         return model
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
+        """A split; the training set in order of length where the batches are to be of one."""
+        super().load_dataset(split, combine=combine, **kwargs)
+        if self.cfg.batch_by_length and split == self.root.dataset.train_subset:
+            self.datasets[split] = by_length(self.datasets[split], self.cfg.seed)
+        return self.datasets[split]
 
     def train_step(
         self,

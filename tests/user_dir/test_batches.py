@@ -1,0 +1,47 @@
+"""``task.batch_by_length``: the same rows, in batches of similar length."""
+
+from __future__ import annotations
+
+import torch
+
+from fairseq_dwt.checkpoint import load_checkpoint
+from fairseq_dwt.tasks.ticket_finetune import TicketFinetuneTask
+
+COMMAND = ["ticket_rte", "optimizer.ticket=random", "optimizer.k=2", "dataset.batch_size=8"]
+
+
+def batches_of(train, monkeypatch, folder, *settings):
+    """Row ids and lengths of the batches that a run of two epochs trains on."""
+    seen = []
+    train_step = TicketFinetuneTask.train_step
+
+    def spy(self, sample, *args, **kwargs):
+        seen.append((sample["id"].view(-1).tolist(), sample["net_input"]["src_lengths"].tolist()))
+        return train_step(self, sample, *args, **kwargs)
+
+    monkeypatch.setattr(TicketFinetuneTask, "train_step", spy)
+    run = train(*COMMAND, "optimization.max_update=24", *settings, folder=folder)
+    monkeypatch.undo()
+    return run, seen
+
+
+def padded(batches):
+    computed = sum(max(lengths) * len(lengths) for _, lengths in batches)
+    return 1 - sum(sum(lengths) for _, lengths in batches) / computed
+
+
+def test_batches_are_of_similar_length_and_hold_every_row(train, tmp_path, monkeypatch):
+    _, random = batches_of(train, monkeypatch, tmp_path / "random")
+    run, sorted_ = batches_of(train, monkeypatch, tmp_path / "one", "task.batch_by_length=true")
+    for batches in (random, sorted_):
+        assert len(batches) == 24  # two epochs of 12
+        for epoch in (batches[:12], batches[12:]):
+            assert sorted(row for rows, _ in epoch for row in rows) == list(range(96))
+    assert padded(sorted_) < 0.05 < padded(random)
+    # the order of the batches is another one in each epoch, not from short to long
+    longest = [max(lengths) for _, lengths in sorted_]
+    assert longest[:12] != longest[12:] and longest[:12] != sorted(longest[:12])
+    # the same seed, the same run
+    again, _ = batches_of(train, monkeypatch, tmp_path / "two", "task.batch_by_length=true")
+    a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt")["model"] for folder in (run, again))
+    assert all(torch.equal(a[name], b[name]) for name in a)
