@@ -10,26 +10,30 @@ then ``fairseq-preprocess``) writes, ``preprocess.log`` apart:
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import Counter
+import shutil
+from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Sequence
+
+import numpy as np
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.files import replacing_folder
-from fairseq_dwt.glue.encoders import Encoder
+from fairseq_dwt.glue.encoders import Encoder, Items
 from fairseq_dwt.glue.tasks import GlueTask, Split
-from fairseq_dwt.glue.tsv import Rows, read_rows
+from fairseq_dwt.glue.tsv import RowReader
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
 __all__ = ["SplitReport", "check_output", "load_dictionary", "preprocess_task"]
 
-_BATCH = 2000  # sentences encoded at once: enough for every core, little memory
+_BATCH = 4000  # sentences encoded at once: enough for every core, little memory
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def preprocess_task(
     overwrite: replace an earlier output. note: takes a sentence about each absent optional file.
 
     Raises:
-        DwtError: see `read_rows`; also an existing output without `overwrite`, or a label in a
+        DwtError: see `RowReader`; also an existing output without `overwrite`, or a label in a
             dev file that the train file does not have. An existing output is then as it was.
     """
     source = Path(glue_dir) / task.folder
@@ -82,42 +86,22 @@ def preprocess_task(
             "download GLUE there or correct --glue-dir"
         )
     check_output(task, out_dir, overwrite)
+    index = encode.indexer(dictionary)
     reports = []
     with replacing_folder(Path(out_dir) / task.folder) as partial:
-        for side in range(task.num_inputs):
-            (partial / f"input{side}").mkdir(parents=True)
-            dictionary.save(str(partial / f"input{side}" / "dict.txt"))
         (partial / "label").mkdir()
-        label_dictionary = None
+        for side in range(task.num_inputs):
+            (partial / f"input{side}").mkdir()
+        dictionary.save(str(partial / "input0" / "dict.txt"))
+        for side in range(1, task.num_inputs):
+            shutil.copyfile(partial / "input0" / "dict.txt", partial / f"input{side}" / "dict.txt")
+        labels = _Labels(task, partial / "label")
         for split in task.splits:
             path = source / split.file
             if not split.required and not path.exists():
                 note(f"{task.folder}: {path} is absent, so there will be no {split.name} split")
                 continue
-            rows = read_rows(path, task, split)
-            tokens = Counter()  # type: Counter[str]
-            for side, sentences in enumerate(rows.inputs):
-                prefix = partial / f"input{side}" / split.name
-                progress = f"{task.folder} {split.name} input{side}"
-                tokens += _write_sentences(prefix, sentences, encode, dictionary, progress)
-            if rows.labels and task.regression:
-                _write_scores(partial / "label" / f"{split.name}.label", rows.labels)
-            elif rows.labels:
-                if label_dictionary is None:  # train comes first
-                    label_dictionary = _label_dictionary(rows.labels)
-                    label_dictionary.save(str(partial / "label" / "dict.txt"))
-                _write_labels(partial / "label", path, split, rows, label_dictionary)
-            reports.append(
-                SplitReport(
-                    task=task.folder,
-                    split=split.name,
-                    inputs=task.num_inputs,
-                    rows=len(rows.inputs[0]),
-                    tokens=tokens["all"],
-                    unknown=tokens["unknown"],
-                    dropped=rows.dropped,
-                )
-            )
+            reports.append(_write_split(partial, path, task, split, index, dictionary, labels))
     return reports
 
 
@@ -169,70 +153,161 @@ def check_output(task: GlueTask, out_dir: str | Path, overwrite: bool) -> None:
         raise DwtError(f"{target} exists already; add --overwrite to replace it")
 
 
-def _write_sentences(
-    prefix: Path, sentences: list[str], encode: Encoder, dictionary: Dictionary, progress: str
-) -> Counter[str]:
+def _write_split(
+    folder: Path,
+    path: Path,
+    task: GlueTask,
+    split: Split,
+    index: Callable[[Sequence[str]], Items],
+    dictionary: Dictionary,
+    labels: _Labels,
+) -> SplitReport:
+    """In one pass over the file, of which a few thousand rows are in memory."""
     from tqdm import tqdm
 
-    counts = Counter()  # type: Counter[str]
-    unknown, end = dictionary.unk(), dictionary.eos()
-    index_of = dictionary.indices.get
-    # disable=None: no bar where stderr is no terminal.
-    bar = tqdm(total=len(sentences), desc=progress, unit="sent", leave=False, disable=None)
-    with bar, _builder(prefix, dictionary) as add:
-        for start in range(0, len(sentences), _BATCH):
-            # fairseq's recipe strips each line before it encodes it.
-            batch = [sentence.strip() for sentence in sentences[start : start + _BATCH]]
-            for line in encode(batch):
-                # split() and not split(" "): a piece may hold odd white space, at which
-                # fairseq-preprocess cuts it.
-                ids = [index_of(token, unknown) for token in line.split()]
-                counts["unknown"] += ids.count(unknown)
-                ids.append(end)
-                counts["all"] += len(ids)
-                add(ids)
-            bar.update(len(batch))
-    return counts
+    reader = RowReader(path, task, split)
+    rows = tokens = unknown = 0
+    with contextlib.ExitStack() as stack:
+        # disable=None: no bar where stderr is no terminal
+        bar = stack.enter_context(
+            tqdm(
+                total=path.stat().st_size if path.is_file() else None,
+                desc=f"{task.folder} {split.name}",
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None,
+            )
+        )
+        add_label = stack.enter_context(labels.of(path, split))
+        adders = [
+            stack.enter_context(_items(folder / f"input{side}" / split.name, dictionary))
+            for side in range(task.num_inputs)
+        ]
+
+        def sentences() -> Iterator[list[str]]:
+            """Of both sides in turn, so that a row's stand side by side."""
+            nonlocal rows
+            batch: list[str] = []
+            for inputs, label in reader:
+                # fairseq's recipe strips each line before it encodes it
+                batch += [sentence.strip() for sentence in inputs]
+                rows += 1
+                if label is not None:
+                    add_label(label)
+                if len(batch) >= _BATCH:
+                    yield batch
+                    batch = []
+            yield batch
+
+        for items in _ahead(index, sentences()):
+            side_of = np.arange(len(items.lengths)) % task.num_inputs
+            side_of_token = np.repeat(side_of, items.lengths)
+            for side, add in enumerate(adders):
+                add(items.indices[side_of_token == side], items.lengths[side_of == side])
+            tokens += len(items.indices)
+            unknown += int((items.indices == dictionary.unk()).sum())
+            bar.update(reader.bytes_read - bar.n)
+    return SplitReport(
+        task=task.folder,
+        split=split.name,
+        inputs=task.num_inputs,
+        rows=rows,
+        tokens=tokens,
+        unknown=unknown,
+        dropped=reader.dropped,
+    )
 
 
-def _write_labels(
-    folder: Path, path: Path, split: Split, rows: Rows, dictionary: Dictionary
-) -> None:
-    with _builder(folder / split.name, dictionary) as add:
-        for label in rows.labels:
-            if label not in dictionary:
+def _ahead(
+    function: Callable[[Sequence[str]], Items], batches: Iterator[list[str]]
+) -> Iterator[Items]:
+    """``map(function, batches)``, one batch ahead of who takes the results."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for batch in batches:
+            last, coming = coming, pool.submit(function, batch)
+            if last is not None:
+                yield last.result()
+        if coming is not None:
+            yield coming.result()
+
+
+class _Labels:
+    """Writes OUT/TASK/label, a byte of memory for each row."""
+
+    def __init__(self, task: GlueTask, folder: Path) -> None:
+        self.task = task
+        self.folder = folder
+        self.dictionary: Dictionary | None = None  # of the train split, which comes first
+
+    @contextlib.contextmanager
+    def of(self, path: Path, split: Split) -> Iterator[Callable[[str], None]]:
+        """A function that takes the label of each row in turn."""
+        if split.table.label is None:
+            yield lambda label: None
+        elif self.task.regression:
+            target = self.folder / f"{split.name}.label"
+            with open(target, "w", encoding="utf-8", newline="\n") as file:
+                # awk's number format, which the recipe uses for score / 5
+                yield lambda score: print(f"{float(score) / 5.0:.6g}", file=file)
+        else:
+            codes = bytearray()
+            code_of = {label: code for code, label in enumerate(self.task.labels)}
+            yield lambda label: codes.append(code_of[label])
+            self._write(path, split, np.frombuffer(codes, dtype=np.uint8))
+
+    def _write(self, path: Path, split: Split, codes: np.ndarray) -> None:
+        names, firsts, counts = np.unique(codes, return_index=True, return_counts=True)
+        if self.dictionary is None:
+            found = sorted(zip(firsts, names, counts))  # in the order in which they appear
+            self.dictionary = _label_dictionary(
+                {self.task.labels[code]: int(count) for _, code, count in found}
+            )
+            self.dictionary.save(str(self.folder / "dict.txt"))
+        dictionary = self.dictionary
+        for code in names:
+            if self.task.labels[code] not in dictionary:
                 raise DwtError(
-                    f"{path}: label {label!r} does not occur in train.tsv, from which the label "
-                    "dictionary is made; use a train.tsv that has every label"
+                    f"{path}: label {self.task.labels[code]!r} does not occur in train.tsv, from "
+                    "which the label dictionary is made; use a train.tsv that has every label"
                 )
-            add([dictionary.index(label), dictionary.eos()])
+        indices = np.array([dictionary.index(label) for label in self.task.labels])
+        ends = np.full(len(codes), dictionary.eos())
+        with _items(self.folder / split.name, dictionary) as add:
+            add(np.stack([indices[codes], ends], axis=1).ravel(), np.full(len(codes), 2))
 
 
-def _write_scores(path: Path, scores: list[str]) -> None:
-    # awk's number format, which the recipe uses for score / 5.
-    with open(path, "w", encoding="utf-8", newline="\n") as handle:
-        handle.writelines(f"{float(score) / 5.0:.6g}\n" for score in scores)
-
-
-def _label_dictionary(labels: list[str]) -> Dictionary:
+def _label_dictionary(counts: dict[str, int]) -> Dictionary:
     from fairseq.data import Dictionary
 
     dictionary = Dictionary()
-    for label, count in Counter(labels).items():
+    for label, count in counts.items():
         dictionary.add_symbol(label, count)
     # Most frequent first, ties by name, padded to a multiple of 8, as fairseq-preprocess does.
     dictionary.finalize(padding_factor=8)
     return dictionary
 
 
-@contextmanager
-def _builder(prefix: Path, dictionary: Dictionary) -> Iterator[Callable[[list[int]], None]]:
-    """fairseq's memory-mapped data set at `prefix`, as a function that appends one item."""
-    import torch
+@contextlib.contextmanager
+def _items(
+    prefix: Path, dictionary: Dictionary
+) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+    """fairseq's memory-mapped data set at `prefix`, as a function that appends items.
+
+    It takes their indices, (tokens,), and their lengths, (items,).
+    """
     from fairseq.data import indexed_dataset
 
-    builder = indexed_dataset.make_builder(
-        indexed_dataset.data_file_path(str(prefix)), impl="mmap", vocab_size=len(dictionary)
-    )
-    yield lambda ids: builder.add_item(torch.tensor(ids, dtype=torch.int32))
-    builder.finalize(indexed_dataset.index_file_path(str(prefix)))
+    dtype = indexed_dataset.best_fitting_int_dtype(len(dictionary))
+    lengths = array("I")
+    with open(indexed_dataset.data_file_path(str(prefix)), "wb") as file:
+
+        def add(indices: np.ndarray, more: np.ndarray) -> None:
+            file.write(indices.astype(dtype).tobytes())
+            lengths.extend(more.tolist())
+
+        yield add
+    path = indexed_dataset.index_file_path(str(prefix))
+    with indexed_dataset.MMapIndexedDataset.Index.writer(path, dtype) as writer:
+        writer.write(lengths)

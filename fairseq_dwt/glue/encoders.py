@@ -1,21 +1,24 @@
-"""Sentence → tokens, as fairseq's own encoders give them, in batches.
-
-An encoder maps a list of sentences to a list of token strings of the same length: the tokens of
-one sentence separated by single spaces, which is what fairseq's ``bpe.encode`` returns and what
-``dict.txt`` lists. An empty sentence gives an empty string.
-"""
+"""Sentence → tokens, as fairseq's own encoders give them, in batches."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Callable, List, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, Sequence
+
+import numpy as np
 
 from fairseq_dwt.errors import DwtError
 
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
+
 __all__ = [
     "Encoder",
+    "Items",
     "add_encoder_options",
     "bert_encoder",
     "gpt2_encoder",
@@ -23,7 +26,72 @@ __all__ = [
     "sentencepiece_encoder",
 ]
 
-Encoder = Callable[[Sequence[str]], List[str]]
+
+@dataclass(frozen=True)
+class Encoder:
+    """A library's tokenizer, as fairseq sees it.
+
+    ids: sentences → the library's ids of their tokens, a list for each sentence.
+    pieces: id → the token as ``dict.txt`` lists it; empty where an id stands for any text, which
+        SentencePiece's unknown one does.
+    surface: sentences → tokens as `__call__` gives them, where pieces cannot tell.
+    """
+
+    ids: Callable[[Sequence[str]], Sequence[Sequence[int]]]
+    pieces: Sequence[str]
+    surface: Callable[[Sequence[str]], List[str]] | None = None
+
+    def __call__(self, sentences: Sequence[str]) -> list[str]:
+        """Sentences → their tokens separated by spaces, what fairseq's ``bpe.encode`` returns.
+
+        An empty sentence gives an empty string.
+        """
+        if self.surface:
+            return self.surface(sentences)
+        return [" ".join(map(self.pieces.__getitem__, ids)) for ids in self.ids(sentences)]
+
+    def indexer(self, dictionary: Dictionary) -> Callable[[Sequence[str]], Items]:
+        """Sentences → what ``fairseq-preprocess`` makes of their tokens with this dictionary."""
+        unknown, end = dictionary.unk(), dictionary.eos()
+
+        def index(line: str) -> list[int]:
+            # split() and not split(" "): a piece may hold odd white space, at which
+            # fairseq-preprocess cuts it
+            return [dictionary.indices.get(token, unknown) for token in line.split()]
+
+        # the index of a piece that is one token whatever stands beside it, else -1
+        table = np.array(
+            [index(piece)[0] if piece.split() == [piece] else -1 for piece in self.pieces],
+            dtype=np.int64,
+        )
+
+        def items(sentences: Sequence[str]) -> Items:
+            rows = self.ids(sentences)
+            lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+            ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+            indices, ends = table[ids], lengths.cumsum()
+            odd = np.unique(np.searchsorted(ends, np.flatnonzero(indices < 0), side="right"))
+            if len(odd):
+                parts = np.split(indices, ends[:-1])
+                for row, line in zip(odd, self([sentences[row] for row in odd])):
+                    parts[row] = np.array(index(line), dtype=np.int64)
+                    lengths[row] = len(parts[row])
+                indices, ends = np.concatenate(parts), lengths.cumsum()
+            return Items(np.insert(indices, ends, end), lengths + 1)
+
+        return items
+
+
+@dataclass(frozen=True)
+class Items:
+    """Sentences as a fairseq data set holds them.
+
+    indices: int64, (tokens,): of all sentences in turn, each closed by ``</s>``.
+    lengths: int64, (sentences,).
+    """
+
+    indices: np.ndarray
+    lengths: np.ndarray
 
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +156,7 @@ def gpt2_encoder(encoder_json: str | Path, vocab_bpe: str | Path) -> Encoder:
             f"{vocab_bpe} does not fit {encoder_json}: {error}; take both files from the same model"
         ) from error
 
-    def encode(sentences: Sequence[str]) -> list[str]:
-        encodings = tokenizer.encode_batch(list(sentences), add_special_tokens=False)
-        return [" ".join(map(str, encoding.ids)) for encoding in encodings]
-
-    return encode
+    return Encoder(_ids(tokenizer), [str(id) for id in range(max(vocabulary.values()) + 1)])
 
 
 def bert_encoder(vocab_file: str | Path, cased: bool = False) -> Encoder:
@@ -119,11 +183,7 @@ def bert_encoder(vocab_file: str | Path, cased: bool = False) -> Encoder:
         raise _missing_library("tokenizers", "BERT word pieces") from error
     tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=not cased)
 
-    def encode(sentences: Sequence[str]) -> list[str]:
-        encodings = tokenizer.encode_batch(list(sentences), add_special_tokens=False)
-        return [" ".join(encoding.tokens) for encoding in encodings]
-
-    return encode
+    return Encoder(_ids(tokenizer), pieces)
 
 
 def sentencepiece_encoder(model_file: str | Path, workers: int = 1) -> Encoder:
@@ -146,11 +206,28 @@ def sentencepiece_encoder(model_file: str | Path, workers: int = 1) -> Encoder:
             f"{model_file}: expected a SentencePiece model, the library cannot read it ({error})"
         ) from error
 
-    def encode(sentences: Sequence[str]) -> list[str]:
+    def ids(sentences: Sequence[str]) -> list[list[int]]:
+        return processor.encode(list(sentences), out_type=int, num_threads=workers)
+
+    def surface(sentences: Sequence[str]) -> list[str]:
         pieces = processor.encode(list(sentences), out_type=str, num_threads=workers)
         return [" ".join(sentence) for sentence in pieces]
 
-    return encode
+    pieces = processor.id_to_piece(list(range(processor.get_piece_size())))
+    pieces[processor.unk_id()] = ""
+    return Encoder(ids, pieces, surface)
+
+
+def _ids(tokenizer: Any) -> Callable[[Sequence[str]], list[list[int]]]:
+    """Of a tokenizer of the library `tokenizers`."""
+    # newer ones encode without offsets, which we do not need
+    name = "encode_batch_fast" if hasattr(tokenizer._tokenizer, "encode_batch_fast") else None
+    encode = getattr(tokenizer._tokenizer, name or "encode_batch")
+
+    def ids(sentences: Sequence[str]) -> list[list[int]]:
+        return [found.ids for found in encode(list(sentences), add_special_tokens=False)]
+
+    return ids
 
 
 def _read_encoder_json(path: Path) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.tasks import GlueTask, Split, Table
 
-__all__ = ["Rows", "read_rows"]
+__all__ = ["RowReader", "Rows", "read_rows"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -33,74 +33,104 @@ def read_rows(path: str | Path, task: GlueTask, split: Split) -> Rows:
     """Read and validate one TSV file.
 
     Raises:
-        DwtError: naming file, line and expectation: missing file or column, wrong number of
-            fields, unknown label, no rows, not UTF-8.
+        DwtError: see `RowReader`.
     """
-    path = Path(path)
-    table = split.table
-    fields_per_row = len(table.columns)
-    input_at = [table.columns.index(name) for name in table.inputs]
-    label_at = None if table.label is None else table.columns.index(table.label)
-    may_drop = task.drops_malformed and label_at is not None
-    rows = Rows(inputs=[[] for _ in input_at], labels=[])
-
-    lines = _lines(path)
-    if table.has_header:
-        for _, line in lines:
-            _check_header(path, line, task, table)
-            break
-    for number, line in lines:
-        fields = line.split("\t")
-        if len(fields) != fields_per_row:
-            if may_drop:
-                rows.dropped += 1
-                continue
-            raise DwtError(
-                f"{path} line {number}: expected {fields_per_row} tab-separated fields "
-                f"({', '.join(table.columns)}), got {len(fields)}; repair or remove the line"
-            )
-        for sentences, column in zip(rows.inputs, input_at):
-            sentences.append(fields[column])
-        if label_at is not None:
-            label = fields[label_at].strip()
-            if not _is_label(label, task):
-                raise DwtError(
-                    f"{path} line {number}: expected {_expected_label(task)} in column "
-                    f"{label_at + 1} ({table.label}), got {label[:60]!r}; repair the line"
-                )
+    reader = RowReader(path, task, split)
+    rows = Rows(inputs=[[] for _ in split.table.inputs], labels=[])
+    for sentences, label in reader:
+        for column, sentence in zip(rows.inputs, sentences):
+            column.append(sentence)
+        if label is not None:
             rows.labels.append(label)
-    if not rows.inputs[0]:
-        raise DwtError(
-            f"{path}: expected at least one {task.folder} row, got none"
-            + (f" ({rows.dropped} malformed ones dropped)" if rows.dropped else "")
-            + "; fetch the file again"
-        )
+    rows.dropped = reader.dropped
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and text of each line, without line end (LF or CRLF) and byte order mark."""
-    if not path.is_file():
-        raise DwtError(f"{path}: expected a GLUE file, there is none; download GLUE or repair it")
-    with open(path, "rb") as handle:
-        offset = 0
-        # Binary files end lines at \n only; text mode and str.splitlines would also cut
-        # sentences at \r, or at \x0b, U+0085, U+2028 and others.
-        for number, raw in enumerate(handle, start=1):
-            line = raw[:-1] if raw.endswith(b"\n") else raw
-            line = line[:-1] if line.endswith(b"\r") else line
-            if number == 1 and line.startswith(_BYTE_ORDER_MARK):
-                line = line[len(_BYTE_ORDER_MARK) :]
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                position = offset + raw.index(line) + error.start
+class RowReader:
+    """The rows of one TSV file in turn, validated: ``(sentences, label)``.
+
+    sentences: of length 1 or 2. label: None for a split without labels; see `Rows`.
+
+    Attributes:
+        dropped: number of rows left out so far (QQP).
+        bytes_read: of the file so far.
+
+    Raises:
+        DwtError: naming file, line and expectation: missing file or column, wrong number of
+            fields, unknown label, no rows, not UTF-8.
+    """
+
+    def __init__(self, path: str | Path, task: GlueTask, split: Split) -> None:
+        self.path = Path(path)
+        self.task = task
+        self.table = split.table
+        self.dropped = 0
+        self.bytes_read = 0
+
+    def __iter__(self) -> Iterator[tuple[list[str], str | None]]:
+        path, task, table = self.path, self.task, self.table
+        fields_per_row = len(table.columns)
+        input_at = [table.columns.index(name) for name in table.inputs]
+        label_at = None if table.label is None else table.columns.index(table.label)
+        may_drop = task.drops_malformed and label_at is not None
+        label, empty = None, True
+
+        lines = self._lines()
+        if table.has_header:
+            for _, line in lines:
+                _check_header(path, line, task, table)
+                break
+        for number, line in lines:
+            fields = line.split("\t")
+            if len(fields) != fields_per_row:
+                if may_drop:
+                    self.dropped += 1
+                    continue
                 raise DwtError(
-                    f"{path} line {number}: expected UTF-8, got byte "
-                    f"0x{line[error.start]:02x} at byte offset {position}; convert it to UTF-8"
-                ) from error
-            yield number, text
-            offset += len(raw)
+                    f"{path} line {number}: expected {fields_per_row} tab-separated fields "
+                    f"({', '.join(table.columns)}), got {len(fields)}; repair or remove the line"
+                )
+            if label_at is not None:
+                label = fields[label_at].strip()
+                if not _is_label(label, task):
+                    raise DwtError(
+                        f"{path} line {number}: expected {_expected_label(task)} in column "
+                        f"{label_at + 1} ({table.label}), got {label[:60]!r}; repair the line"
+                    )
+            empty = False
+            yield [fields[column] for column in input_at], label
+        if empty:
+            raise DwtError(
+                f"{path}: expected at least one {task.folder} row, got none"
+                + (f" ({self.dropped} malformed ones dropped)" if self.dropped else "")
+                + "; fetch the file again"
+            )
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """Line number and text of each line, without line end (LF or CRLF) and byte order mark."""
+        path = self.path
+        if not path.is_file():
+            raise DwtError(
+                f"{path}: expected a GLUE file, there is none; download GLUE or repair it"
+            )
+        with open(path, "rb") as handle:
+            # Binary files end lines at \n only; text mode and str.splitlines would also cut
+            # sentences at \r, or at \x0b, U+0085, U+2028 and others.
+            for number, raw in enumerate(handle, start=1):
+                line = raw[:-1] if raw.endswith(b"\n") else raw
+                line = line[:-1] if line.endswith(b"\r") else line
+                if number == 1 and line.startswith(_BYTE_ORDER_MARK):
+                    line = line[len(_BYTE_ORDER_MARK) :]
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    position = self.bytes_read + raw.index(line) + error.start
+                    raise DwtError(
+                        f"{path} line {number}: expected UTF-8, got byte "
+                        f"0x{line[error.start]:02x} at byte offset {position}; convert it to UTF-8"
+                    ) from error
+                yield number, text
+                self.bytes_read += len(raw)
 
 
 def _check_header(path: Path, line: str, task: GlueTask, table: Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fairseq_dwt.glue.binarize import load_dictionary
+from fairseq_dwt.glue.encoders import Encoder
 from fairseq_dwt.glue.tasks import TASKS, glue_task
 from fairseq_dwt.glue.tsv import read_rows
 
@@ -89,7 +90,7 @@ def test_pieces_with_odd_white_space_are_cut_as_fairseq_cuts_them(
     preprocess(
         "cola",
         glue_dir,
-        encode=lambda batch: [lines[i % 4] for i in range(len(batch))],
+        encode=Encoder(lambda batch: [[i % 4] for i in range(len(batch))], lines),
         dictionary=dictionary,
     )
     written = data_utils.load_indexed_dataset(
