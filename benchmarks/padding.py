@@ -3,8 +3,8 @@
 
     python benchmarks/padding.py data-bin/CoLA data-bin/MRPC … [--batch-size 16]
 
-Batches are made as fairseq makes them: of rows in a random order, or in the order
-of their length. Special tokens count as tokens; rows are cut to 512. Prints a table in Markdown.
+Batches are made as fairseq makes them: of rows in a random order, or in about the
+order of their length. Special tokens count as tokens; rows are cut to 512. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Dict
 import numpy as np
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
-from fairseq_dwt.tasks._batches import by_length
+from fairseq_dwt.tasks._batches import ByLength
 
 
 def padded_share(dataset: object, batch_size: int) -> float:
@@ -39,7 +39,7 @@ def shares(data: str, batch_size: int) -> Dict[str, float]:
     dataset = task.load_dataset("train")
     return {
         "random": padded_share(dataset, batch_size),
-        "by length": padded_share(by_length(dataset, 1), batch_size),
+        "by length": padded_share(ByLength(dataset, 1), batch_size),
         "rows": len(dataset),
     }
 

@@ -1,12 +1,12 @@
-"""GLUE to fairseq data sets: our command beside fairseq's own recipe, whole processes, same bytes.
+"""GLUE to fairseq data sets: our command beside fairseq's own recipe, whole processes.
 
-    python benchmarks/preprocess.py --glue-dir glue_data --bpe-dir gpt2_bpe [--rounds 3] [--full-size]
+    python benchmarks/preprocess.py --glue-dir glue_data --bpe-dir gpt2_bpe [--full-size]
 
 The recipe is that of fairseq's ``preprocess_GLUE_tasks.sh``: cut, ``multiprocessing_bpe_encoder``
 and ``fairseq-preprocess``, a process each, with the same number of workers, its columns read from
-our tables. The two take turns; tasks are those whose folders exist. ``--full-size`` repeats the
-training rows of QQP and MNLI until there are as many as GLUE has, and measures our command's time
-and peak memory on them and on a tenth. Prints Markdown.
+our tables. The two take turns and must write the same bytes; tasks are those whose folders exist.
+``--full-size`` repeats the training rows of QQP and MNLI until there are as many as GLUE has, and
+measures our command's time and peak memory on them and on a tenth. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _fairseqs(source: Path, task: GlueTask, bpe: Path, out: Path, work: Path, wo
                 prefixes.append(f"--{part}pref {','.join(files)}")
         dictionary = f"--srcdict {bpe}/dict.txt" if kind != "label" else ""
         shell(
-            f"{program} {' '.join(prefixes)} --destdir {out / kind} --workers {workers} {dictionary}"
+            f"{program} {' '.join(prefixes)} --destdir {out / kind} --workers {workers} "
+            f"{dictionary}"
         )
 
 
@@ -107,9 +108,9 @@ def check_same(ours_out: Path, theirs: Path) -> int:
     return len(files)
 
 
-def seconds(run: Callable[[], None]) -> float:
+def seconds(run: Callable[..., None], *arguments: object) -> float:
     start = time.perf_counter()
-    run()
+    run(*arguments)
     return time.perf_counter() - start
 
 
@@ -174,15 +175,13 @@ def main() -> None:
         times: List[Tuple[float, float]] = []
         for number in range(args.rounds):
             outs = work / "ours", work / "fairseq"
-            taken = tuple(
-                seconds(lambda: run(args.glue_dir, tasks, args.bpe_dir, out, args.workers))
-                for run, out in zip((ours, fairseqs), outs)
-            )
-            times.append((taken[0], taken[1]))
+            settings = args.glue_dir, tasks, args.bpe_dir
+            taken = seconds(ours, *settings, outs[0], args.workers)
+            times.append((taken, seconds(fairseqs, *settings, outs[1], args.workers)))
             count = check_same(*outs)
             for out in outs:
                 shutil.rmtree(out)
-            print(f"round {number + 1}: {taken[0]:.1f} s, fairseq {taken[1]:.1f} s", flush=True)
+            print("round {}: {:.1f} s, fairseq {:.1f} s".format(number + 1, *times[-1]), flush=True)
         ratios = [theirs / our for our, theirs in times]
         print(
             f"\n{', '.join(task.folder for task in tasks)}; {count} files, the same bytes; "

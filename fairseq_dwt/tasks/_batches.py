@@ -1,22 +1,40 @@
 """Batches of examples of similar length, of which little is padding."""
 
 import numpy as np
-from fairseq.data import FairseqDataset, SortDataset, data_utils
+from fairseq.data import BaseWrapperDataset, FairseqDataset, data_utils
 
-__all__ = ["by_length"]
+__all__ = ["ByLength"]
+
+#: A length counts as up to this share more or less than it is, drawn anew for each row and epoch,
+#: so that other rows come together in each epoch: the most that keeps padding below 5 % on GLUE.
+SPREAD = 0.05
 
 
-def by_length(dataset: FairseqDataset, seed: int) -> SortDataset:
-    """The same examples in order of their length, those of one length in random order.
+class ByLength(BaseWrapperDataset):
+    """The same examples in about the order of their length, another order in each epoch.
 
-    fairseq cuts this order into batches once and shuffles the batches in every epoch, as it does
-    with the random order of ``sentence_prediction``.
+    fairseq cuts it into batches and shuffles them.
 
     Args:
         dataset: of one split.
-        seed: of the order among examples of one length.
+        seed: of the orders.
     """
-    lengths = np.array([dataset.size(row) for row in range(len(dataset))])
-    with data_utils.numpy_seed(seed):
-        ties = np.random.permutation(len(dataset))
-    return SortDataset(dataset, sort_order=[ties, lengths])
+
+    def __init__(self, dataset: FairseqDataset, seed: int) -> None:
+        super().__init__(dataset)
+        self.seed = seed
+        self.epoch = 1
+        self.lengths = np.array([dataset.size(row) for row in range(len(dataset))])
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        return False
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.epoch = epoch
+
+    def ordered_indices(self) -> np.ndarray:
+        with data_utils.numpy_seed(self.seed, self.epoch):
+            factors = np.random.uniform(1 - SPREAD, 1 + SPREAD, len(self.lengths))
+        return np.argsort(self.lengths * factors)

@@ -26,7 +26,7 @@ from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..l1 import first_difference
-from ._batches import by_length
+from ._batches import ByLength
 from ._ema import start_average_at_weights
 from ._interrupt import survive_interruptions
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
@@ -144,7 +144,7 @@ class FromPretrainedTask(SentencePredictionTask):
         """A split; the training set in order of length where the batches are to be of one."""
         super().load_dataset(split, combine=combine, **kwargs)
         if self.cfg.batch_by_length and split == self.root.dataset.train_subset:
-            self.datasets[split] = by_length(self.datasets[split], self.cfg.seed)
+            self.datasets[split] = ByLength(self.datasets[split], self.cfg.seed)
         return self.datasets[split]
 
     def train_step(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import torch
 
 from fairseq_dwt.checkpoint import load_checkpoint
@@ -38,10 +40,24 @@ def test_batches_are_of_similar_length_and_hold_every_row(train, tmp_path, monke
         for epoch in (batches[:12], batches[12:]):
             assert sorted(row for rows, _ in epoch for row in rows) == list(range(96))
     assert padded(sorted_) < 0.05 < padded(random)
-    # the order of the batches is another one in each epoch, not from short to long
+    # batches are not in order of their length, and other rows come together in each epoch
     longest = [max(lengths) for _, lengths in sorted_]
-    assert longest[:12] != longest[12:] and longest[:12] != sorted(longest[:12])
+    assert longest[:12] != sorted(longest[:12])
+    assert {frozenset(rows) for rows, _ in sorted_[:12]}.isdisjoint(
+        frozenset(rows) for rows, _ in sorted_[12:]
+    )
     # the same seed, the same run
     again, _ = batches_of(train, monkeypatch, tmp_path / "two", "task.batch_by_length=true")
     a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt")["model"] for folder in (run, again))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_with_its_batches(train, tmp_path):
+    settings = [*COMMAND, "optimization.max_update=24", "task.batch_by_length=true"]
+    whole = train(*settings, "checkpoint.save_interval_updates=15")
+    (tmp_path / "rest").mkdir()
+    (kept,) = whole.glob("checkpoint_*_15.pt")
+    shutil.copyfile(kept, tmp_path / "rest" / "checkpoint_last.pt")
+    rest = train(*settings, folder=tmp_path / "rest")
+    a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt")["model"] for folder in (whole, rest))
     assert all(torch.equal(a[name], b[name]) for name in a)
