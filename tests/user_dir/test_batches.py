@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import torch
 
@@ -56,7 +57,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_with_its_batches(train, tmp_path)
     settings = [*COMMAND, "optimization.max_update=24", "task.batch_by_length=true"]
     whole = train(*settings, "checkpoint.save_interval_updates=15")
     (tmp_path / "rest").mkdir()
-    (kept,) = whole.glob("checkpoint_*_15.pt")
+    (kept,) = Path(whole).glob("checkpoint_*_15.pt")
     shutil.copyfile(kept, tmp_path / "rest" / "checkpoint_last.pt")
     rest = train(*settings, folder=tmp_path / "rest")
     a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt")["model"] for folder in (whole, rest))
