@@ -1,0 +1,358 @@
+"""GLUE and GPT-2's BPE from their official addresses, or from a mirror that keeps their paths.
+
+    GLUE_DIR/downloads/CoLA.zip        as fetched; kept, may be deleted; put here what comes by hand
+    GLUE_DIR/downloads/MNLI.zip.part   a fetch that was cut: the next one goes on from its end
+    GLUE_DIR/CoLA/train.tsv, …         whole or not at all
+
+Every file is checked against the SHA-256 below before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from fairseq_dwt.errors import DwtError
+from fairseq_dwt.files import replacing, replacing_folder
+from fairseq_dwt.glue.tasks import GlueTask
+
+__all__ = ["OFFICIAL", "Download", "by_hand", "download_bpe", "download_task"]
+
+OFFICIAL = "https://dl.fbaipublicfiles.com"
+TIMEOUT = 30.0  # seconds without a byte after which a connection counts as cut
+TRIES = 4  # in a row that brought nothing
+PAUSE = 1.0  # seconds before the second try; twice as long before each further one
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch. path: below the base address. size: bytes. sha256: of its content."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+#: By task folder. Sizes and checksums of GLUE's files as Hugging Face's `datasets` records them.
+GLUE_FILES = {
+    "CoLA": (
+        Download(
+            "glue/data/CoLA.zip",
+            376971,
+            "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff",
+        ),
+    ),
+    "SST-2": (
+        Download(
+            "glue/data/SST-2.zip",
+            7439277,
+            "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa",
+        ),
+    ),
+    "MRPC": (
+        Download(
+            "senteval/senteval_data/msr_paraphrase_train.txt",
+            1047044,
+            "60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89",
+        ),
+        Download(
+            "senteval/senteval_data/msr_paraphrase_test.txt",
+            441275,
+            "a04e271090879aaba6423d65b94950c089298587d9c084bf9cd7439bd785f784",
+        ),
+        Download(
+            "glue/data/mrpc_dev_ids.tsv",
+            6222,
+            "971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7",
+        ),
+    ),
+    "QQP": (
+        Download(
+            "glue/data/QQP-clean.zip",
+            41696084,
+            "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0",
+        ),
+    ),
+    "STS-B": (
+        Download(
+            "glue/data/STS-B.zip",
+            802872,
+            "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85",
+        ),
+    ),
+    "MNLI": (
+        Download(
+            "glue/data/MNLI.zip",
+            312783507,
+            "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633",
+        ),
+        Download(
+            "glue/data/AX.tsv",
+            222257,
+            "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd",
+        ),
+    ),
+    "QNLI": (
+        Download(
+            "glue/data/QNLIv2.zip",
+            10627589,
+            "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5",
+        ),
+    ),
+    "RTE": (
+        Download(
+            "glue/data/RTE.zip",
+            697150,
+            "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee",
+        ),
+    ),
+}
+BPE_FILES = (
+    Download(
+        "fairseq/gpt2_bpe/encoder.json",
+        1042301,
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    ),
+    Download(
+        "fairseq/gpt2_bpe/vocab.bpe",
+        456318,
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    ),
+    Download(
+        "fairseq/gpt2_bpe/dict.txt",
+        603290,
+        "2c31c5b236661067fe8626775eb995ef5fe808ac87d2ad4a6ddbef68550f5cc6",
+    ),
+)
+
+
+def download_task(
+    task: GlueTask, glue_dir: str | Path, base: str = OFFICIAL, note: Callable[[str], None] = print
+) -> None:
+    """Make ``GLUE_DIR/FOLDER`` unless it is there, MNLI with the diagnostic set beside it.
+
+    base: the address that the paths of `GLUE_FILES` stand below; ``https``, ``http`` or ``file``.
+    note: takes a sentence about what was there and what was written.
+
+    Raises:
+        DwtError: a file cannot be fetched, is another one, or lacks a part that the task needs.
+    """
+    folder = Path(glue_dir) / task.folder
+    if folder.exists():
+        note(f"{folder} is there already, not downloaded")
+        return
+    archives = [fetch(file, Path(glue_dir) / "downloads", base) for file in GLUE_FILES[task.folder]]
+    with replacing_folder(folder) as partial:
+        if task.name == "mrpc":
+            _rebuild_mrpc(*archives, target=partial)
+        else:
+            _extract(archives[0], task, partial)
+    if task.name == "mnli":
+        diagnostics = Path(glue_dir) / "diagnostic" / "diagnostic.tsv"
+        with replacing(str(diagnostics)) as temporary:
+            shutil.copyfile(archives[1], temporary)
+    note(f"wrote {folder}")
+
+
+def download_bpe(
+    bpe_dir: str | Path, base: str = OFFICIAL, note: Callable[[str], None] = print
+) -> None:
+    """Fetch ``encoder.json``, ``vocab.bpe`` and ``dict.txt``, those that are not there.
+
+    Raises:
+        DwtError: see `download_task`.
+    """
+    missing = [file for file in BPE_FILES if not (Path(bpe_dir) / file.name).exists()]
+    for file in missing:
+        note(f"wrote {fetch(file, Path(bpe_dir), base)}")
+
+
+def by_hand(
+    tasks: Sequence[GlueTask], glue_dir: str | Path, bpe_dir: str | Path | None, base: str
+) -> str:
+    """A line for each file: address, bytes, SHA-256, and where to put it."""
+    wanted = [
+        (file, Path(glue_dir) / "downloads") for task in tasks for file in GLUE_FILES[task.folder]
+    ]
+    if bpe_dir:
+        wanted += [(file, Path(bpe_dir)) for file in BPE_FILES]
+    return "\n".join(
+        f"{base.rstrip('/')}/{file.path}\n    {file.size:,} bytes  sha256 {file.sha256}\n"
+        f"    to {folder / file.name}"
+        for file, folder in wanted
+    )
+
+
+def fetch(file: Download, folder: Path, base: str = OFFICIAL) -> Path:
+    """``FOLDER/NAME``, fetched unless it is there, whole and with the right checksum.
+
+    A connection that is cut or stands still is taken up again where it stopped, also by a later
+    call; it is given up after `TRIES` in a row without a byte.
+
+    Raises:
+        DwtError: it cannot be fetched, or is another file.
+    """
+    target, address = folder / file.name, f"{base.rstrip('/')}/{file.path}"
+    if target.exists():
+        _check(target, file, f"delete it, or put there what {address} gives")
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{file.name}.part"
+    if part.exists() and part.stat().st_size > file.size:
+        part.unlink()
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        if before == file.size:
+            break
+        try:
+            _append(address, part, file)
+            continue
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                raise _unreachable(address, error) from error
+            reason = error
+        after = part.stat().st_size if part.exists() else 0
+        failures = 0 if after > before else failures + 1
+        if failures == TRIES or isinstance(getattr(reason, "reason", None), FileNotFoundError):
+            raise _unreachable(address, reason) from reason
+        time.sleep(PAUSE * 2 ** max(failures - 1, 0))
+    try:
+        _check(part, file, f"another file lies at {address}: try again, or another --mirror")
+    except DwtError:
+        part.unlink()  # what was added to it would not mend it
+        raise
+    os.replace(part, target)
+    return target
+
+
+def _append(address: str, part: Path, file: Download) -> None:
+    """Read on from the end of ``part``; a connection that ends early is an error."""
+    from tqdm import tqdm
+
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address)
+    if start and not address.startswith("file:"):
+        request.add_header("Range", f"bytes={start}-")
+    with contextlib.ExitStack() as stack:
+        answer = stack.enter_context(urllib.request.urlopen(request, timeout=TIMEOUT))
+        resumed = getattr(answer, "status", None) == 206
+        if not resumed:
+            start = 0
+        told = answer.headers.get("Content-Length")
+        if told and told.isdigit() and start + int(told) != file.size:
+            raise DwtError(
+                f"{address}: expected a file of {file.size:,} bytes, the server has one of "
+                f"{start + int(told):,}; GLUE changed there: try another --mirror"
+            )
+        output = stack.enter_context(open(part, "ab" if resumed else "wb"))
+        bar = stack.enter_context(
+            # disable=None: no bar where stderr is no terminal
+            tqdm(total=file.size, initial=start, desc=file.name, unit="B", unit_scale=True,
+                 leave=False, disable=None)
+        )  # fmt: skip
+        for block in iter(lambda: answer.read1(_BLOCK) if hasattr(answer, "read1")
+                          else answer.read(_BLOCK), b""):  # fmt: skip
+            start += len(block)
+            if start > file.size:
+                raise DwtError(
+                    f"{address}: expected a file of {file.size:,} bytes, got more; GLUE changed "
+                    "there: try another --mirror"
+                )
+            output.write(block)
+            bar.update(len(block))
+    if start < file.size:
+        raise ConnectionError(f"the connection ended after {start:,} of {file.size:,} bytes")
+
+
+def _unreachable(address: str, error: BaseException) -> DwtError:
+    return DwtError(
+        f"{address}: cannot fetch it ({error}); run again to go on from here, name a --mirror, or "
+        "fetch by hand what --list-downloads lists"
+    )
+
+
+def _check(path: Path, file: Download, remedy: str) -> None:
+    digest = hashlib.sha256()
+    with open(path, "rb") as content:
+        for block in iter(lambda: content.read(_BLOCK), b""):
+            digest.update(block)
+    if digest.hexdigest() != file.sha256:
+        raise DwtError(
+            f"{path}: expected a file with SHA-256 {file.sha256}, got {digest.hexdigest()}; "
+            f"{remedy}"
+        )
+
+
+def _extract(archive: Path, task: GlueTask, target: Path) -> None:
+    """The task's own files, by their names; no other path of the archive is looked at."""
+    with zipfile.ZipFile(archive) as content:
+        for split in task.splits:
+            name = f"{task.folder}/{split.file}"
+            try:
+                source = content.open(name)
+            except KeyError:
+                if split.required:
+                    raise DwtError(f"{archive}: expected {name} in it, there is none") from None
+                continue
+            with source, open(target / split.file, "wb") as output:
+                shutil.copyfileobj(source, output, _BLOCK)
+
+
+def _rebuild_mrpc(train: Path, test: Path, dev_ids: Path, target: Path) -> None:
+    """GLUE's MRPC of Microsoft's two files, as GLUE's own download script makes it.
+
+    Rows whose pair of ids is in ``dev_ids`` are the dev set; the test set gets an index and loses
+    its labels. Quotes are text. Train and dev keep the byte order mark that Microsoft's header has.
+    """
+    dev = {tuple(line.split("\t")) for line in _lines(dev_ids)}
+    header, *rows = _lines(train)
+    found = 0
+    with _writer(target / "train.tsv") as to_train, _writer(target / "dev.tsv") as to_dev:
+        to_train(header)
+        to_dev(header)
+        for row in rows:
+            in_dev = tuple(_mrpc_fields(train, row)[1:3]) in dev
+            found += in_dev
+            (to_dev if in_dev else to_train)(row)
+    if found != len(dev):
+        raise DwtError(f"{train}: expected the {len(dev)} pairs of {dev_ids.name}, got {found}")
+    with _writer(target / "test.tsv") as to_test:
+        to_test("index\t#1 ID\t#2 ID\t#1 String\t#2 String")
+        for index, row in enumerate(_lines(test)[1:]):
+            to_test("\t".join([str(index), *_mrpc_fields(test, row)[1:]]))
+
+
+def _mrpc_fields(path: Path, row: str) -> list[str]:
+    fields = row.split("\t")
+    if len(fields) != 5:
+        raise DwtError(f"{path}: expected 5 fields in each row, got {len(fields)} in {row[:60]!r}")
+    return fields
+
+
+def _lines(path: Path) -> list[str]:
+    # Only a line feed ends a row; Windows line ends go.
+    rows = path.read_bytes().decode("utf-8").split("\n")
+    return [row.strip() for row in rows if row.strip()]
+
+
+@contextlib.contextmanager
+def _writer(path: Path) -> Iterator[Callable[[str], None]]:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        yield lambda row: print(row, file=file)
