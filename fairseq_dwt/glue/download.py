@@ -160,7 +160,8 @@ def download_task(
     archives = [fetch(file, Path(glue_dir) / "downloads", base) for file in GLUE_FILES[task.folder]]
     with replacing_folder(folder) as partial:
         if task.name == "mrpc":
-            _rebuild_mrpc(*archives, target=partial)
+            train, test, dev_ids = archives
+            _rebuild_mrpc(train, test, dev_ids, partial)
         else:
             _extract(archives[0], task, partial)
     if task.name == "mnli":
@@ -347,9 +348,9 @@ def _mrpc_fields(path: Path, row: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    # Only a line feed ends a row; Windows line ends go.
+    # only a line feed ends a row; Windows line ends go
     rows = path.read_bytes().decode("utf-8").split("\n")
-    return [row.strip() for row in rows if row.strip()]
+    return [row.strip(" \r") for row in rows if row.strip()]
 
 
 @contextlib.contextmanager
