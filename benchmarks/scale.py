@@ -1,7 +1,8 @@
-"""Time and memory of a ticket's files at full size: extract, export, apply.
+"""Time and memory at full size: of extract, export and apply, and of a few real updates.
 
     python benchmarks/scale.py                        RoBERTa-large's shape: 1.4 GB files
     python benchmarks/scale.py --vocabulary 250002    XLM-R-large's: 2.2 GB files
+    python benchmarks/scale.py --updates 2            two updates of stage 1 and of stage 2 instead
     python benchmarks/scale.py --layers 2 --width 64  a first look
 
 Weights are random and in fp32. Every command runs in a process of its own, in turns with reading
@@ -9,6 +10,9 @@ what it reads (``torch.load`` of each file): the median over the rounds, of the 
 the start of Python. Memory is what the process allocated (RssAnon, sampled every 2 ms, less what it
 had before the work), in units of one model; pages of a mapped file belong to the system, which
 takes them back at will.
+
+``--updates``: ``fairseq-hydra-train --config-name dwt_mrpc`` and ``ticket_mrpc`` on the CPU in
+fp32, batches of 16 random pairs of about MRPC's length; the peak is the process's resident memory.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
+import re
 import statistics
 import subprocess
 import sys
@@ -73,15 +79,19 @@ def shapes(args: argparse.Namespace) -> Dict[str, List[int]]:
     return {f"encoder.sentence_encoder.{name}": shape for name, shape in found.items()}
 
 
-def write_files(folder: str, args: argparse.Namespace) -> None:
-    """θ0; θ after L1, where two columns of each matrix moved and all else a little; θ inside it."""
-    torch.manual_seed(1)
-    tensors = {name: torch.randn(shape) * 0.02 for name, shape in shapes(args).items()}
-    model = dict(
+def model_settings(args: argparse.Namespace) -> Dict[str, int]:
+    return dict(
         encoder_layers=args.layers, encoder_embed_dim=args.width,
         encoder_ffn_embed_dim=4 * args.width, encoder_attention_heads=max(1, args.width // 64),
         max_positions=512,
     )  # fmt: skip
+
+
+def write_files(folder: str, args: argparse.Namespace) -> None:
+    """θ0; θ after L1, where two columns of each matrix moved and all else a little; θ inside it."""
+    torch.manual_seed(1)
+    tensors = {name: torch.randn(shape) * 0.02 for name, shape in shapes(args).items()}
+    model = model_settings(args)
     task = {"_name": "sentence_prediction", "num_classes": 2, "init_token": 0, "separator_token": 2}
     save_roberta(os.path.join(folder, "model.pt"), tensors, model, task)
     matrices = ticket_matrices({name: tensor.shape for name, tensor in tensors.items()})
@@ -146,18 +156,94 @@ def alone(what: str) -> None:
     print(json.dumps(result))
 
 
+def write_data(folder: str, vocabulary: int) -> None:
+    """MRPC's data-bin of random tokens, of the largest dictionary that the model has room for."""
+    from fairseq.data import Dictionary
+
+    from fairseq_dwt.glue.binarize import preprocess_task
+    from fairseq_dwt.glue.encoders import Encoder
+    from fairseq_dwt.glue.tasks import glue_task
+
+    task, pieces = glue_task("mrpc"), [f"p{i}" for i in range(vocabulary - 5)]
+    dictionary = Dictionary()
+    for piece in pieces:  # beside them <s>, <pad>, </s>, <unk> and the task's <mask>
+        dictionary.add_symbol(piece)
+    os.makedirs(os.path.join(folder, "glue", task.folder))
+    for split in task.splits:
+        rows = [list(split.table.columns)]
+        rows += [[str(i % 2), "a", "b", "one", "two"] for i in range(64)]
+        with open(os.path.join(folder, "glue", task.folder, split.file), "w") as file:
+            file.writelines("\t".join(row) + "\n" for row in rows)
+    draw = random.Random(1)
+    encoder = Encoder(
+        lambda texts: [draw.sample(range(len(pieces)), draw.randint(15, 35)) for _ in texts], pieces
+    )
+    preprocess_task(task, os.path.join(folder, "glue"), os.path.join(folder, "data-bin"), encoder,
+                    dictionary)  # fmt: skip
+
+
+def write_pretrained(folder: str, args: argparse.Namespace) -> None:
+    """Random weights with a language model's head, in fp16, as pre-trained files are."""
+    width, head = args.width, "encoder.lm_head."
+    every = {
+        **shapes(args),
+        head + "dense.weight": [width, width],
+        head + "dense.bias": [width],
+        head + "layer_norm.weight": [width],
+        head + "layer_norm.bias": [width],
+        head + "bias": [args.vocabulary],
+    }
+    tensors = {name: (torch.randn(shape) * 0.02).half() for name, shape in every.items()}
+    tensors[head + "weight"] = tensors["encoder.sentence_encoder.embed_tokens.weight"]
+    task = {"_name": "masked_lm"}
+    save_roberta(os.path.join(folder, "model.pt"), tensors, model_settings(args), task)
+
+
+def updates(folder: str, args: argparse.Namespace) -> None:
+    write_pretrained(folder, args)
+    write_data(folder, args.vocabulary)
+    print("| | updates | peak memory |\n|---|---|---|")
+    for title, config, more in (
+        ("stage 1", "dwt_mrpc", []),
+        ("stage 2", "ticket_mrpc", ["optimizer.ticket=random", "optimizer.k=1"]),
+    ):
+        command = [
+            os.path.join(os.path.dirname(sys.executable), "fairseq-hydra-train"),
+            "--config-name", config, "checkpoint.finetune_from_model=model.pt", "common.cpu=true",
+            "common.fp16=false", f"optimization.max_update={args.updates}", "common.log_interval=1",
+            "lr_scheduler.warmup_updates=0", "dataset.disable_validation=true",
+            "checkpoint.no_save=true", f"hydra.run.dir={config}", *more,
+        ]  # fmt: skip
+        program = (
+            "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], "
+            "stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); print(done.stdout)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *command], cwd=folder, stdout=subprocess.PIPE, text=True
+        )
+        peak, _, log = done.stdout.partition("\n")
+        taken = re.findall(r'num_updates": "(\d+)"', log)
+        if not taken:
+            sys.exit(log[-3000:])
+        print(f"| {title} | {taken[-1]} | {int(peak) * 1024 / 1e9:.1f} GB |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--vocabulary", type=int, default=50265)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--updates", type=int, help="so many updates of each stage instead")
     parser.add_argument("--folder", help="for the files, 4 times a model [a temporary one]")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
         return alone(args.alone)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        if args.updates:
+            return updates(folder, args)
         write_files(folder, args)
         size = os.path.getsize(os.path.join(folder, "model.pt"))
         model = Pretrained(os.path.join(folder, "model.pt"))
