@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fairseq_dwt.checkpoint import load_checkpoint
+from fairseq_dwt.checkpoint import Tuned, load_checkpoint
 from fairseq_dwt.tasks.ticket_finetune import TicketFinetuneTask
 
 COMMAND = ["ticket_rte", "optimizer.ticket=random", "optimizer.k=2", "dataset.batch_size=8"]
@@ -60,5 +60,5 @@ def test_a_run_stopped_within_an_epoch_goes_on_with_its_batches(train, tmp_path)
     (kept,) = Path(whole).glob("checkpoint_*_15.pt")
     shutil.copyfile(kept, tmp_path / "rest" / "checkpoint_last.pt")
     rest = train(*settings, folder=tmp_path / "rest")
-    a, b = (load_checkpoint(f"{folder}/checkpoint_last.pt")["model"] for folder in (whole, rest))
+    a, b = (Tuned(f"{folder}/checkpoint_last.pt").tensors for folder in (whole, rest))
     assert all(torch.equal(a[name], b[name]) for name in a)
