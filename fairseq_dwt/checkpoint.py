@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .errors import DwtError
 from .files import replacing
+from .halves import HALVES, KEY
 from .matrices import canonical_name, is_head, is_known, ticket_matrices
 
 __all__ = [
@@ -97,7 +98,8 @@ def load_checkpoint(path: str) -> Dict[str, Any]:
 
 
 def _check_content(state: Mapping[str, Any], path: str) -> None:
-    for name, tensor in state["model"].items():
+    half = (_mapping(state.get("task_state")) or {}).get(KEY)
+    for name, tensor in [*state["model"].items(), *_fp32_weights(half, path).items()]:
         if not isinstance(name, str) or not torch.is_tensor(tensor):
             raise DwtError(f"{path}: {name!r}: expected a tensor by name, got another thing in it")
         size = tensor.numel() * tensor.element_size()
@@ -115,6 +117,18 @@ def _check_content(state: Mapping[str, Any], path: str) -> None:
             raise DwtError(
                 f"{path}: {key}: expected what fairseq saves, got {type(value).__name__}"
             )
+
+
+def _mapping(value: Any) -> Optional[Mapping[str, Any]]:
+    return value if isinstance(value, Mapping) else None
+
+
+def _fp32_weights(half: Any, path: str) -> Mapping[str, Tensor]:
+    """``weights`` of what :func:`~fairseq_dwt.halves.state` keeps in a checkpoint's task_state."""
+    weights = {} if half is None else (_mapping(half) or {}).get("weights")
+    if not isinstance(weights, Mapping) or not isinstance((half or {}).get("loss_scaler", {}), Mapping):
+        raise DwtError(f"{path}: task_state.{KEY}: expected fp32 weights, got another thing")
+    return weights
 
 
 #: The sections of a checkpoint's cfg that are read here.
@@ -164,6 +178,13 @@ def lm_head_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     }
 
 
+#: What is said of a checkpoint whose weights' true movement is not known.
+ROUNDED = (
+    "keeps no fp32 copies of its half-precision weights, so the rounded weights were counted, of which "
+    "a rounding alone can exceed σ; stage 1 run again gives the ticket that fp32 gives"
+)
+
+
 class Tuned:
     """A fine-tuned checkpoint, its tensors in the dtype that they were trained in.
 
@@ -173,6 +194,9 @@ class Tuned:
     Attributes:
         path: of the file.
         tensors: as :func:`model_tensors`, in ``dtype``.
+        theta: the same as the optimizer stepped it: with the fp32 copies of half-precision weights,
+            where the checkpoint keeps them.
+        counts_rounded: whether θ is known as rounded weights only: half precision, and no copies.
         lm_head: as :func:`lm_head_tensors`, in ``dtype``.
         strange: names of tensors that no RoBERTa has.
         model_settings: of the model, by fairseq's names.
@@ -201,6 +225,10 @@ class Tuned:
         elif common.get("fp16"):
             self.dtype = torch.float16
         self.tensors = {name: self._cast(name, tensor) for name, tensor in tensors.items()}
+        half = (state.get("task_state") or {}).get(KEY)
+        copies = model_tensors(_fp32_weights(half, path))
+        self.theta = {**self.tensors, **copies}
+        self.counts_rounded = self.dtype in HALVES and not copies
         lm_head = lm_head_tensors(state["model"])
         self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
         self.settings = _section(state, "task")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint import Pretrained, Tuned
 from .element_mask import ElementMask
 from .errors import DwtError
 from .matrices import Matrix
@@ -23,6 +24,7 @@ __all__ = [
     "bottom",
     "count_out_weighted",
     "extract",
+    "movement",
     "random_columns",
     "random_elements",
     "rank_columns",
@@ -62,8 +64,8 @@ def out_weighted(init: Tensor, tuned: Tensor, sigma: float) -> Tensor:
 
 def delta(init: Tensor, tuned: Tensor) -> Tensor:
     """Δθ = θ − θ0 in fp32, on θ's device."""
-    # θ0 goes through the model's dtype: an fp32 θ0 against an fp16 model is rounding noise. The
-    # difference of two fp16 numbers is exact in fp32.
+    # An fp32 θ0 against an fp16 θ is rounding noise. The difference of two fp16 numbers is exact in
+    # fp32.
     init = init.to(device=tuned.device, dtype=tuned.dtype)
     return tuned.detach().float() - init.float()
 
@@ -240,12 +242,33 @@ def _tensors(matrix: Matrix, init: TensorOf, tuned: TensorOf) -> List[Tensor]:
     return tensors
 
 
-def tensors_of(tensors: Mapping[str, Tensor], where: str) -> TensorOf:
-    """Look tensors up by canonical name; a missing one is an error that names the file."""
+def movement(pretrained: Pretrained, tuned: Tuned) -> Tuple[List[Matrix], TensorOf, TensorOf]:
+    """A model's matrices, θ0 and θ of two files: the first arguments of :func:`extract`.
+
+    θ is the fp32 copies of a half-precision run, where its checkpoint keeps them.
+    """
+    return (
+        pretrained.matrices,
+        tensors_of(pretrained.tensors, pretrained.path, tuned.dtype),
+        tensors_of(tuned.theta, tuned.path),
+    )
+
+
+def tensors_of(
+    tensors: Mapping[str, Tensor], where: str, dtype: Optional[torch.dtype] = None
+) -> TensorOf:
+    """Look tensors up by canonical name; a missing one is an error that names the file.
+
+    Args:
+        tensors: ``{canonical name: tensor}``.
+        where: the file, for the error.
+        dtype: cast to it. θ0 must be in the dtype of the model that was trained, from whose rounded
+            values fp32 copies begin; None leaves tensors as they are.
+    """
 
     def get(name: str) -> Tensor:
         try:
-            return tensors[name]
+            return tensors[name].to(dtype or tensors[name].dtype)
         except KeyError:
             raise DwtError(
                 f"{where}: expected tensor {name}, found none; it is a checkpoint of another model"

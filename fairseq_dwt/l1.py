@@ -19,23 +19,28 @@ _CHUNK = 2**18
 
 
 class _L1Distance(torch.autograd.Function):
-    """‖p − p0‖₁ in fp32. Saves only p and p0, which live anyway: no dense temporary stays."""
+    """‖θ − θ0‖₁ in fp32, as a function of the parameter that holds θ or, in half precision, θ rounded.
+
+    Saves only θ and θ0, which live anyway: no dense temporary stays.
+    """
 
     @staticmethod
-    def forward(ctx: Any, parameter: Tensor, init: Tensor) -> Tensor:
-        ctx.save_for_backward(parameter, init)
-        parts = zip(_chunks(parameter.detach()), _chunks(init))
+    def forward(ctx: Any, parameter: Tensor, theta: Tensor, init: Tensor) -> Tensor:
+        ctx.save_for_backward(theta, init)
+        parts = zip(_chunks(theta), _chunks(init))
         return torch.stack([(p - p0).abs_().sum(dtype=torch.float32) for p, p0 in parts]).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
-        parameter, init = ctx.saved_tensors
-        sign = torch.empty_like(init)
-        for p, p0, out in zip(_chunks(parameter.detach()), _chunks(init), _chunks(sign)):
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
+        theta, init = ctx.saved_tensors
+        sign = torch.empty_like(init)  # θ0 has the parameter's dtype, and so its gradient's
+        for p, p0, out in zip(_chunks(theta), _chunks(init), _chunks(sign)):
+            # in θ's dtype: a difference that fp16 rounds to 0 has a sign
+            difference = torch.sub(p, p0, out=out) if p.dtype == out.dtype else p - p0
             # sign(0) = 0: a weight that has not moved is not pushed
-            torch.sub(p, p0, out=out).sign_().mul_(grad)
-        return sign, None
+            out.copy_(difference.sign_()).mul_(grad)
+        return sign, None, None
 
 
 def _chunks(tensor: Tensor) -> Sequence[Tensor]:
@@ -49,7 +54,8 @@ class InitDistance:
 
     θ0 is held once, in each parameter's dtype and on its device. Covered are the parameters of
     transformer layers that require gradients: matrices, biases and layer norms; not embeddings,
-    not the classification head, which has no θ0.
+    not the classification head, which has no θ0. In half precision θ is the fp32 copies that the
+    optimizer steps, once :meth:`follow` has named them.
 
     Args:
         init: ``{canonical name: tensor}`` of the pre-trained file.
@@ -59,8 +65,15 @@ class InitDistance:
     def __init__(self, init: Mapping[str, Tensor], where: str):
         self._init = init
         self._where = where
-        #: the covered parameters, each with its θ0; found at the first call
-        self.pairs: Optional[List[Tuple[nn.Parameter, Tensor]]] = None
+        self._copies: Mapping[Tensor, Tensor] = {}
+        #: the covered parameters, each with its θ and its θ0; found at the first call
+        self.covered: Optional[List[Tuple[nn.Parameter, Tensor, Tensor]]] = None
+
+    def follow(self, copies: Mapping[Tensor, Tensor]) -> None:
+        """Take θ from the fp32 copies of parameters (:func:`~fairseq_dwt.halves.fp32_copies`)."""
+        if self.covered is not None:
+            self.covered = [(p, _theta(p, copies), p0) for p, _, p0 in self.covered]
+        self._copies = copies
 
     def __call__(self, model: nn.Module) -> Tensor:
         """‖θ − θ0‖₁: fp32 scalar with gradient sign(θ − θ0).
@@ -68,11 +81,14 @@ class InitDistance:
         Raises:
             DwtError: θ0 lacks a parameter of the model, or has it in another shape.
         """
-        if self.pairs is None:
-            self.pairs = [(p, self._at_init(n, p)) for n, p in _layer_parameters(model)]
-        if not self.pairs:
+        if self.covered is None:
+            self.covered = [
+                (p, _theta(p, self._copies), self._at_init(n, p))
+                for n, p in _layer_parameters(model)
+            ]
+        if not self.covered:
             return torch.zeros(())
-        return torch.stack([_L1Distance.apply(p, p0) for p, p0 in self.pairs]).sum()
+        return torch.stack([_L1Distance.apply(*of_one) for of_one in self.covered]).sum()
 
     def _at_init(self, name: str, parameter: nn.Parameter) -> Tensor:
         init = self._init.get(name)
@@ -86,6 +102,10 @@ class InitDistance:
         # the sign of noise trains.
         init = init.to(device=parameter.device, dtype=parameter.dtype, copy=True)
         return init.contiguous()
+
+
+def _theta(parameter: nn.Parameter, copies: Mapping[Tensor, Tensor]) -> Tensor:
+    return copies.get(parameter, parameter.detach())
 
 
 def _layer_parameters(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:

@@ -147,6 +147,37 @@ def write_data(folder: str, rows: int = 96) -> None:
             builder.finalize(prefix + ".idx")
 
 
+@pytest.fixture(scope="session")
+def pretrained(small):
+    """The tiny RoBERTa's file."""
+    from fairseq_dwt.checkpoint import Pretrained
+
+    return Pretrained(small.init)
+
+
+@pytest.fixture
+def ticket(pretrained, tmp_path):
+    """A file: two random columns of each matrix."""
+    from fairseq_dwt.extraction import random_columns
+    from fairseq_dwt.sources import origin_of
+
+    path = str(tmp_path / "given.json")
+    origin = origin_of("random", pretrained, seed=3)
+    random_columns(pretrained.matrices, 2, seed=3, origin=origin).save(path)
+    return path
+
+
+@pytest.fixture
+def mask(pretrained, tmp_path):
+    """A file: five per cent of the entries of each matrix."""
+    from fairseq_dwt.extraction import random_elements
+    from fairseq_dwt.sources import origin_of
+
+    path = str(tmp_path / "mask.safetensors")
+    random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
+    return path
+
+
 @pytest.fixture
 def train(small, tmp_path, monkeypatch):
     """``train("ticket_rte", "optimizer.k=1", folder=…)`` runs a named config; returns its folder.

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, Iterator, Optional
 
 from .. import extraction
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import ROUNDED, Pretrained, Tuned
 from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..sources import load_ticket, open_ticket, origin_of
@@ -87,9 +87,7 @@ def add_commands(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
-    initial = extraction.tensors_of(pretrained.tensors, pretrained.path)
-    final = extraction.tensors_of(checkpoint.tensors, args.tuned)
+    pretrained, checkpoint = Pretrained(args.init), _tuned(args.tuned)
     origin = origin_of(
         "dominant",
         pretrained,
@@ -97,15 +95,22 @@ def _extract(args: argparse.Namespace) -> int:
         sigma=args.sigma,
         num_updates=checkpoint.num_updates,
     )
-    matrices = pretrained.matrices
-    ticket, counts = extraction.extract(matrices, initial, final, args.sigma, origin)
-    total, size = sum(counts.values()), sum(m.num_parameters for m in matrices)
+    moved = extraction.movement(pretrained, checkpoint)
+    ticket, counts = extraction.extract(*moved, args.sigma, origin)
+    total, size = sum(counts.values()), sum(m.num_parameters for m in pretrained.matrices)
     if args.mask:
-        extraction.sigma_mask(matrices, initial, final, args.sigma, origin).save(args.mask)
+        extraction.sigma_mask(*moved, args.sigma, origin).save(args.mask)
     ticket.save(args.output)
     print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
     print(f"wrote {args.output}")
     return 0
+
+
+def _tuned(path: str) -> Tuned:
+    tuned = Tuned(path)
+    if tuned.counts_rounded:
+        print(f"note: {path}: {ROUNDED}", file=sys.stderr)
+    return tuned
 
 
 def _oneshot(args: argparse.Namespace) -> int:
@@ -162,11 +167,10 @@ def _bitfit(args: argparse.Namespace) -> int:
 
 
 def _bottom(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
-    initial = extraction.tensors_of(pretrained.tensors, pretrained.path)
-    final = extraction.tensors_of(checkpoint.tensors, args.tuned)
+    pretrained, checkpoint = Pretrained(args.init), _tuned(args.tuned)
     origin = origin_of("bottom", pretrained, sigma=args.sigma, num_updates=checkpoint.num_updates)
-    ticket = extraction.bottom(pretrained.matrices, initial, final, args.k, args.sigma, origin)
+    moved = extraction.movement(pretrained, checkpoint)
+    ticket = extraction.bottom(*moved, args.k, args.sigma, origin)
     return _save(ticket, args.output)
 
 

@@ -14,6 +14,7 @@ from omegaconf import II, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..halves import HALVES, fp32_copies
 from ..l1 import InitDistance
 from ..launch import wrapped_config
 
@@ -64,6 +65,7 @@ class L1ToInit(FairseqCriterion):
         self.pretrained = _open_init(cfg.init, task)
         self.distance = InitDistance(self.pretrained.tensors, self.pretrained.path)
         self._distance_in_validation: Optional[torch.Tensor] = None
+        self._copies_known = False
 
     @classmethod
     def build_criterion(cls, cfg: L1ToInitConfig, task: Any) -> "L1ToInit":
@@ -77,8 +79,20 @@ class L1ToInit(FairseqCriterion):
         bound = type(cls.__name__, (cls,), {"wrapped_class": type(wrapped)})
         return bound(cfg, task, wrapped)
 
+    def follow(self, optimizer: Any) -> None:
+        """Take θ from the fp32 copies that ``optimizer`` steps, where it has such."""
+        self._copies_known = True
+        self.distance.follow(fp32_copies(optimizer))
+
     def forward(self, model: Any, sample: Any, reduce: bool = True) -> Any:
-        """The wrapped criterion's (loss, sample_size, logging_output), the distance added."""
+        """The wrapped criterion's (loss, sample_size, logging_output), the distance added.
+
+        Raises:
+            DwtError: in half precision, where the task does not :meth:`follow` the optimizer.
+        """
+        if not self._copies_known and self.training:
+            self._copies_known = True
+            _refuse_rounded_weights(model)
         loss, sample_size, logging_output = self.wrapped(model, sample, reduce)
         if self.training:
             self._distance_in_validation = None
@@ -107,6 +121,16 @@ class L1ToInit(FairseqCriterion):
     def logging_outputs_can_be_summed(self) -> bool:  # type: ignore[override]
         """As the wrapped criterion."""
         return self.wrapped.logging_outputs_can_be_summed()
+
+
+def _refuse_rounded_weights(model: torch.nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype in HALVES:
+            raise DwtError(
+                f"criterion l1_to_init: {name}: expected fp32 weights, got {parameter.dtype}, whose "
+                "rounding hides θ − θ0; use task._name=ticket_extract, which sees the optimizer's "
+                "fp32 copies, or train in fp32"
+            )
 
 
 def _open_init(path: Optional[str], task: Any) -> Pretrained:

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .. import extraction
-from ..checkpoint import Pretrained, Tuned, load_checkpoint
+from ..checkpoint import ROUNDED, Pretrained, Tuned, load_checkpoint
 from ..element_mask import ElementMask
 from ..errors import DwtError
 from ..matrices import KINDS
@@ -219,9 +219,10 @@ def _tasks_section(by_task: Mapping[str, _Found], layers: int, marks: Mapping[st
 
 def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
     masks: Dict[str, ElementMask] = {}
+    notes: List[str] = []
     for one in found:
         if one.run.task not in masks:
-            mask = _sigma_mask(one)
+            mask = _sigma_mask(one, notes)
             # of one model: those of another have other matrices
             if mask is not None and all(
                 mask.masks.keys() == m.masks.keys() for m in masks.values()
@@ -229,11 +230,11 @@ def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
                 masks[one.run.task] = mask
     if not masks:
         return None
-    return Section("Out-weighted parameters (Figure 2)", [], [out_weighted_figure(masks)])
+    return Section("Out-weighted parameters (Figure 2)", notes, [out_weighted_figure(masks)])
 
 
-def _sigma_mask(found: _Found) -> Optional[ElementMask]:
-    """What the run wrote, or its last checkpoint against the pre-trained file."""
+def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
+    """What the run wrote, or its last checkpoint against the pre-trained file; adds to ``notes``."""
     folder = found.run.folder
     path = os.path.join(folder, "sigma_mask.safetensors")
     if os.path.isfile(path):
@@ -243,12 +244,12 @@ def _sigma_mask(found: _Found) -> Optional[ElementMask]:
         return None
     settings = load_checkpoint(checkpoint)["cfg"]["checkpoint"]
     pretrained = Pretrained(settings["finetune_from_model"] or settings["restore_file"])
+    tuned = Tuned(checkpoint)
+    if tuned.counts_rounded:
+        notes.append(f"{found.run.task}: its checkpoint {ROUNDED}.")
+    origin = found.ticket.origin
     return extraction.sigma_mask(
-        pretrained.matrices,
-        extraction.tensors_of(pretrained.tensors, pretrained.path),
-        extraction.tensors_of(Tuned(checkpoint).tensors, checkpoint),
-        found.ticket.origin.sigma or 5e-5,
-        found.ticket.origin,
+        *extraction.movement(pretrained, tuned), origin.sigma or 5e-5, origin
     )
 
 

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum
@@ -18,7 +18,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from .. import launch
+from .. import halves, launch
 from ..checkpoint import Pretrained, allow_fairseq_classes
 from ..encoder import train_below_frozen_embeddings, use_sdpa
 from ..errors import DwtError
@@ -26,6 +26,8 @@ from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..l1 import first_difference
+from ..optim.dominant_ticket import DominantTicket
+from ..products import products_in_fp32
 from ._batches import ByLength
 from ._ema import start_average_at_weights
 from ._interrupt import survive_interruptions
@@ -76,13 +78,19 @@ class FromPretrainedTask(SentencePredictionTask):
     Attributes:
         pretrained: the file that the run starts from.
         root: fairseq's whole config.
+        model: as the task built it, without fairseq's wrappers.
+        copies: the fp32 copies of its parameters in half precision; empty in fp32.
         stops_when_told: Ctrl-C and SIGTERM end the run after an update, with a checkpoint.
     """
 
     pretrained: Pretrained
     root: DictConfig
+    model: torch.nn.Module
+    copies: Mapping[torch.Tensor, torch.Tensor] = {}
     stops_when_told = True
     _checked = False
+    _optimizer: Any = None
+    _resumed: Optional[Mapping[str, Any]] = None
     _subsets_validated = 0
     _best_score: Optional[float] = None
 
@@ -99,7 +107,8 @@ class FromPretrainedTask(SentencePredictionTask):
         if root.ema.store_ema:
             start_average_at_weights()
         hold_folder(root)
-        resume(root)
+        resumed = resume(root)
+        launch.settle_precision(root)
         launch.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
@@ -108,7 +117,7 @@ class FromPretrainedTask(SentencePredictionTask):
         # fairseq's build_model gives this to the model
         cfg.max_positions = pretrained.settings["max_positions"]
         task = super().setup_task(cfg, **kwargs)
-        task.root, task.pretrained = root, pretrained
+        task.root, task.pretrained, task._resumed = root, pretrained, resumed
         names = [name for name in cfg.metrics.split(",") if name]
         unknown = sorted(set(names) - set(METRICS))
         if unknown:
@@ -138,6 +147,7 @@ class FromPretrainedTask(SentencePredictionTask):
             train_below_frozen_embeddings(model)
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
         launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
+        self.model = model
         return model
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
@@ -170,11 +180,28 @@ class FromPretrainedTask(SentencePredictionTask):
                     "update, got others; start from the file that θ0 is read from"
                 )
         self._checked = True
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        if optimizer is not self._optimizer:
+            self._follow(optimizer, criterion, update_num)
+        with products_in_fp32(model):
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def _follow(self, optimizer: Any, criterion: Any, update_num: int) -> None:
+        """Training begins or goes on with ``optimizer``: know its fp32 copies, restore them."""
+        saved, self._resumed = self._resumed, None
+        if saved is not None and saved["num_updates"] == update_num:
+            halves.load_state(saved, optimizer, self.model.named_parameters())
+        self._optimizer, self.copies = optimizer, halves.fp32_copies(optimizer)
+        if hasattr(criterion, "follow"):
+            criterion.follow(optimizer)
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint keeps of the task."""
-        return {**super().state_dict(), **early_stopping_state(), "labels": self._labels()}
+        state = {**super().state_dict(), **early_stopping_state(), "labels": self._labels()}
+        # a ticket's optimizer keeps the copies itself, of the trained entries alone
+        inside_ticket = isinstance(getattr(self._optimizer, "fp32_optimizer", None), DominantTicket)
+        named = self.model.named_parameters()
+        half = halves.state(self._optimizer, named, weights=not inside_ticket)
+        return {**state, halves.KEY: half} if half else state
 
     def _labels(self) -> List[str]:
         """Label strings by class index; none for regression."""
@@ -221,7 +248,8 @@ class FromPretrainedTask(SentencePredictionTask):
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
         """The criterion's outputs; what the head predicted is kept for the scores."""
         with _outputs(model.classification_heads[self.cfg.classification_head_name]) as logits:
-            result = super().valid_step(sample, model, criterion)
+            with products_in_fp32(model):
+                result = super().valid_step(sample, model, criterion)
         output = logits[-1].float()
         predicted = output.view(-1) if self.cfg.regression_target else output.argmax(dim=-1)
         self._dev_scores.add(sample["id"], predicted, sample["target"])

@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, open_dict
 
+from .. import halves
 from ..checkpoint import load_checkpoint
 from ..element_mask import AnyTicket
 from ..errors import DwtError
@@ -65,8 +66,12 @@ def early_stopping_state() -> Dict[str, Any]:
     return {_EARLY_STOPPING: {n: getattr(function, n) for n in names if hasattr(function, n)}}
 
 
-def resume(root: DictConfig) -> None:
+def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
     """Put back what fairseq keeps on its functions, and do not train on where a run has ended.
+
+    Returns:
+        what the checkpoint keeps of half-precision training (:func:`~fairseq_dwt.halves.state`),
+        and its ``num_updates``; None where there is none.
 
     In a multirun the functions still hold the last job's values; after a restart they hold none.
     fairseq looks at ``max_update`` only after an update, so a finished run would make one more.
@@ -78,10 +83,11 @@ def resume(root: DictConfig) -> None:
                 delattr(function, name)
     path = checkpoint_to_resume(root)
     if path is None:
-        return
+        return None
     _check_records(path)
     state = load_checkpoint(path)
-    early = (state.get("task_state") or {}).get(_EARLY_STOPPING, {})
+    kept = state.get("task_state") or {}
+    early = kept.get(_EARLY_STOPPING, {})
     for name, value in early.items():
         setattr(stop_early, name, value)
     updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", 0)
@@ -91,6 +97,18 @@ def resume(root: DictConfig) -> None:
         with open_dict(root.optimization):
             # fairseq's epochs start at 1, and 0 would mean no limit
             root.optimization.max_epoch = -1
+        return None
+    if halves.KEY in kept:
+        return {**kept[halves.KEY], "num_updates": updates}
+    common = root.common
+    inside_ticket = "fp32_copies" in (state.get("last_optimizer_state") or {})
+    if common.fp16 or (common.bf16 and not inside_ticket):
+        logger.warning(
+            f"{path}: keeps no fp32 copies of the weights, or not how its loss scale grows, as "
+            "fairseq's own checkpoints and those before fairseq_dwt 0.1: the run goes on, but not "
+            "bit for bit as if it had not been interrupted"
+        )
+    return None
 
 
 def check_same_run(root: DictConfig, base: str, ticket: Optional[AnyTicket] = None) -> None:

@@ -11,7 +11,7 @@ import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from .. import extraction
+from .. import extraction, launch
 from ..checkpoint import model_tensors
 from ..matrices import canonical_name, count_by_kind, is_head, is_layer
 from ..sources import origin_of
@@ -49,9 +49,15 @@ class TicketExtractTask(FromPretrainedTask):
     """
 
     _criterion: Any = None
-    _model: Optional[torch.nn.Module] = None
-    _num_updates = 0
+    _num_updates: Optional[int] = None
     _written_at: Optional[int] = None
+
+    @classmethod
+    def setup_task(cls, cfg: TicketExtractConfig, **kwargs: Any) -> "TicketExtractTask":
+        """As the base task, and refuse what would hide θ − θ0 (DwtError)."""
+        task = super().setup_task(cfg, **kwargs)
+        launch.refuse_sharding(task.root)
+        return task
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of which the transformer layers and the head are trained."""
@@ -71,17 +77,11 @@ class TicketExtractTask(FromPretrainedTask):
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step, and count the update; fairseq does not come here when fp16 overflows."""
         super().optimizer_step(optimizer, model, update_num)
-        self._model, self._num_updates = model, update_num + 1
-
-    def begin_epoch(self, epoch: int, model: Any) -> None:
-        """Remember the model."""
-        super().begin_epoch(epoch, model)
-        self._model = model
+        self._num_updates = update_num + 1
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Write the ticket of the weights that are about to be validated."""
         super().begin_valid_epoch(epoch, model)
-        self._model = model
         self._write_ticket()
 
     def state_dict(self) -> Dict[str, Any]:
@@ -91,13 +91,15 @@ class TicketExtractTask(FromPretrainedTask):
 
     def _write_ticket(self) -> None:
         current = self._num_updates
-        if self._model is None or current == self._written_at:
+        if current is None or current == self._written_at:
             return
         self._written_at = current
         if not is_master(self.root.distributed_training):
             return
-        state = {name: p.detach() for name, p in self._model.named_parameters()}
-        init = extraction.tensors_of(self.pretrained.tensors, self.pretrained.path)
+        # in half precision θ is the optimizer's fp32 copies, and θ0 what they began at
+        state = {n: self.copies.get(p, p.detach()) for n, p in self.model.named_parameters()}
+        dtype = next(self.model.parameters()).dtype
+        init = extraction.tensors_of(self.pretrained.tensors, self.pretrained.path, dtype)
         tuned = extraction.tensors_of(model_tensors(state), "the model")
         origin = origin_of(
             "dominant",

@@ -12,6 +12,7 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
+from .. import launch
 from ..compact import make_compact, write_back
 from ..element_mask import AnyTicket
 from ..errors import DwtError
@@ -49,17 +50,12 @@ class TicketFinetuneTask(FromPretrainedTask):
         """As the base task, and refuse what would move weights outside the ticket (DwtError)."""
         task = super().setup_task(cfg, **kwargs)
         if task._has_ticket:
-            _check_settings(task.root)
-            if task._is_compact and task.cfg.attention != "sdpa":
-                raise DwtError(
-                    "task.attention: fairseq's attention goes around the layers that compact "
-                    "training replaces; leave it at sdpa, or set optimizer.mode=masked"
-                )
-            if not task._is_compact or task.root.common.cpu or not torch.cuda.is_available():
-                with open_dict(task.root.common):
-                    # Flattened, a matrix no longer tells which of its entries are trained; and
-                    # fairseq flattens on GPUs only.
-                    task.root.common.fp16_no_flatten_grads = True
+            launch.refuse_sharding(task.root)
+        if task._is_compact and task.cfg.attention != "sdpa":
+            raise DwtError(
+                "task.attention: fairseq's attention goes around the layers that compact training "
+                "replaces; leave it at sdpa, or set optimizer.mode=masked"
+            )
         return task
 
     @property
@@ -125,26 +121,6 @@ class TicketFinetuneTask(FromPretrainedTask):
         check_same_run(self.root, self.pretrained.fingerprint, ticket)
         if is_master(self.root.distributed_training):
             ticket.save(path)
-
-
-def _check_settings(root: DictConfig) -> None:
-    """Refuse settings under which weights outside the ticket would not keep their bits."""
-    if root.distributed_training.ddp_backend == "fully_sharded":
-        raise DwtError(
-            "distributed_training.ddp_backend: fully_sharded mixes the ticket's weights with the "
-            "others; use legacy_ddp, c10d or pytorch_ddp"
-        )
-    for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
-        if root.common[name]:
-            raise DwtError(
-                f"common.{name}: the fp32 copies that it avoids are of the ticket alone here, and "
-                "exact resuming needs them; leave it off"
-            )
-    if root.distributed_training.zero_sharding != "none":
-        raise DwtError(
-            "distributed_training.zero_sharding: a ticket's optimizer states are too small to "
-            "shard and are saved whole; set it to none"
-        )
 
 
 def _setting(optimizer: DictConfig, name: str) -> Any:

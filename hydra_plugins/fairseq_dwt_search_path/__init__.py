@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
@@ -23,10 +24,18 @@ def _dwt(key: str):
     if key == "package":
         return os.path.abspath(_package_folder())
     if key == "fp16":
-        import torch
-
-        return torch.cuda.is_available()
+        # omegaconf 2.0 hands a resolver no config; Hydra keeps the one that it is about to run
+        hydra = HydraConfig.instance().cfg
+        return automatic_fp16({} if hydra is None else hydra.hydra._get_parent().common)
     raise ValueError(f"${{dwt:{key}}}: expected dwt:package or dwt:fp16")
+
+
+def automatic_fp16(common) -> bool:
+    """fp16, unless the machine has no GPU or ``common`` names the CPU or another precision."""
+    import torch
+
+    others = ("cpu", "tpu", "bf16", "memory_efficient_bf16", "amp")
+    return torch.cuda.is_available() and not any(common.get(name) for name in others)
 
 
 _register = getattr(OmegaConf, "register_new_resolver", None) or OmegaConf.register_resolver

@@ -1,0 +1,43 @@
+"""Named configs in fp16 flattened, fp16 separate and bf16, as on a GPU; products rounded once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairseq_dwt import products
+
+from .imitation import imitated_gpu
+
+#: By what a test calls it.
+PRECISIONS = {
+    "fp16": ["common.fp16=true"],
+    "fp16 separate": ["common.fp16=true", "common.fp16_no_flatten_grads=true"],
+    "bf16": ["common.bf16=true"],
+}
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """The imitation, on every processor alike."""
+    monkeypatch.setattr(products, "has_instructions", lambda dtype: False)
+    with imitated_gpu():
+        yield
+
+
+@pytest.fixture(params=PRECISIONS)
+def half(request):
+    """Settings of one half precision."""
+    return PRECISIONS[request.param]
+
+
+def copies(checkpoint: str) -> torch.Tensor:
+    """All fp32 copies that a checkpoint keeps, in one vector; a ticket's are its optimizer's."""
+    from fairseq_dwt.checkpoint import load_checkpoint
+    from fairseq_dwt.halves import KEY
+
+    state = load_checkpoint(checkpoint)
+    weights = state["task_state"][KEY]["weights"]
+    if not weights:
+        return state["last_optimizer_state"]["fp32_copies"]
+    return torch.cat([weights[name].reshape(-1) for name in sorted(weights)])
