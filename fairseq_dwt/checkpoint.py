@@ -323,6 +323,7 @@ class Pretrained:
         path: absolute path of the file.
         tensors: ``{canonical name: tensor}``, dtypes as saved, on the CPU, mapped where possible.
         lm_head: as :func:`lm_head_tensors`.
+        heads: tensors of classification heads that the file holds, by their plain names.
         settings: the model's settings by fairseq's names (see :data:`SIZES`, :data:`FUNCTION`).
         num_parameters: all pre-trained parameters, tied ones once, no classification head.
 
@@ -333,11 +334,13 @@ class Pretrained:
     def __init__(self, path: str):
         self.path = os.path.abspath(path)
         state = load_checkpoint(self.path)
+        tensors = model_tensors(state["model"])
+        self.heads = {name: tensor for name, tensor in tensors.items() if is_head(name)}
         self.tensors = {
             name: tensor
-            for name, tensor in model_tensors(state["model"]).items()
+            for name, tensor in tensors.items()
             # fairseq saves its code's version as if it were a weight
-            if not is_head(name) and not name.endswith(".version")
+            if name not in self.heads and not name.endswith(".version")
         }
         self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
         if not self.matrices:

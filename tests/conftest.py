@@ -189,6 +189,8 @@ def train(small, tmp_path, monkeypatch):
         import fairseq_cli.train
 
         folder = str(folder or tmp_path / "run")
+        # common.cpu=true hides a GPU from the process
+        monkeypatch.setattr(torch.cuda, "is_available", torch.cuda.is_available)
         os.makedirs(folder, exist_ok=True)
         monkeypatch.chdir(folder)
         settings = {

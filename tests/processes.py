@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any, List
+from typing import Any, List, Sequence
 
 HYDRA_TRAIN = ["-m", "fairseq_cli.hydra_train"]
 #: Settings of the tiny RoBERTa's runs, started in the folder ``small.folder``.
@@ -42,8 +42,10 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def workers(number: int, *command: str, cwd: Any) -> List[subprocess.Popen]:
-    """So many gloo workers of one run of ``fairseq-hydra-train``."""
+def workers(
+    number: int, *command: str, cwd: Any, program: Sequence[str] = HYDRA_TRAIN
+) -> List[subprocess.Popen]:
+    """So many gloo workers of one run of ``fairseq-hydra-train``, or of a program in its place."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -56,7 +58,7 @@ def workers(number: int, *command: str, cwd: Any) -> List[subprocess.Popen]:
     ]
     return [
         start(
-            *HYDRA_TRAIN, *command, *common, f"distributed_training.distributed_rank={rank}",
+            *program, *command, *common, f"distributed_training.distributed_rank={rank}",
             cwd=cwd,
         )
         for rank in range(number)

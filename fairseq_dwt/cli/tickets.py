@@ -87,7 +87,7 @@ def add_commands(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), _tuned(args.tuned)
+    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
     origin = origin_of(
         "dominant",
         pretrained,
@@ -103,14 +103,13 @@ def _extract(args: argparse.Namespace) -> int:
     ticket.save(args.output)
     print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
     print(f"wrote {args.output}")
+    _say_if_rounded(checkpoint)
     return 0
 
 
-def _tuned(path: str) -> Tuned:
-    tuned = Tuned(path)
+def _say_if_rounded(tuned: Tuned) -> None:
     if tuned.counts_rounded:
-        print(f"note: {path}: {ROUNDED}", file=sys.stderr)
-    return tuned
+        print(f"note: {tuned.path}: {ROUNDED}", file=sys.stderr)
 
 
 def _oneshot(args: argparse.Namespace) -> int:
@@ -167,11 +166,13 @@ def _bitfit(args: argparse.Namespace) -> int:
 
 
 def _bottom(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), _tuned(args.tuned)
+    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
     origin = origin_of("bottom", pretrained, sigma=args.sigma, num_updates=checkpoint.num_updates)
     moved = extraction.movement(pretrained, checkpoint)
     ticket = extraction.bottom(*moved, args.k, args.sigma, origin)
-    return _save(ticket, args.output)
+    code = _save(ticket, args.output)
+    _say_if_rounded(checkpoint)
+    return code
 
 
 def _combine(args: argparse.Namespace) -> int:

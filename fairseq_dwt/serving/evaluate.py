@@ -13,6 +13,7 @@ from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..glue.metrics import scores
 from ..glue.tasks import GlueTask
+from ..products import products_in_fp32
 from .model import load_roberta
 
 __all__ = ["evaluate"]
@@ -81,7 +82,8 @@ def evaluate(
         for start in tqdm(starts, desc=split, unit="batch", disable=not progress):
             batch = rows.collater([rows[row] for row in order[start : start + batch_size]])
             tokens = batch["net_input"]["src_tokens"].to(device)
-            logits, _ = model(tokens, features_only=True, classification_head_name=name)
+            with products_in_fp32(model):
+                logits, _ = model(tokens, features_only=True, classification_head_name=name)
             output = logits.float().cpu()
             ids = batch["id"].view(-1)
             predictions[ids] = output.squeeze(1) if task.regression else output.argmax(1).float()

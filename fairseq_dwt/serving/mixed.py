@@ -20,6 +20,7 @@ from ..delta import Delta
 from ..element_mask import ElementMask
 from ..errors import DwtError
 from ..matrices import Matrix, ticket_layers
+from ..products import products_in_fp32
 from .attach import add_head, base_fingerprint, check_delta
 
 __all__ = ["MixedTasks"]
@@ -134,21 +135,25 @@ class MixedTasks:
         numbers = torch.tensor([self._tasks.index(name) for name in tasks], device=tokens.device)
         self._rows.task, self._rows.layers_left = numbers, len(self._layers)
         try:
-            features = self.model(tokens, features_only=True)[0]
+            with products_in_fp32(self.model):
+                return self._logits(tokens, tasks)
         finally:
             self._rows.task = None
+
+    def _logits(self, tokens: Tensor, tasks: Sequence[str]) -> List[Tensor]:
+        features = self.model(tokens, features_only=True)[0]
         if self._rows.layers_left:
             raise DwtError(
                 f"{self._rows.layers_left} of {len(self._layers)} layers were gone around, their "
                 "deltas without effect; make the model's attention call its projection modules: "
                 "fairseq_dwt.encoder.use_sdpa(model)"
             )
+        heads: Any = self.model.classification_heads
         logits: List[Tensor] = [features] * len(tasks)
-        for number in numbers.unique().tolist():
-            rows = (numbers == number).nonzero().squeeze(1)
-            heads: Any = self.model.classification_heads
-            head = heads[self._tasks[number]]
-            for row, output in zip(rows.tolist(), head(features[rows])):
+        # the tasks are known here; a GPU need not be asked and waited for
+        for name in sorted(set(tasks)):
+            rows = [row for row, task in enumerate(tasks) if task == name]
+            for row, output in zip(rows, heads[name](features[rows])):
                 logits[row] = output
         return logits
 

@@ -14,6 +14,7 @@ from ..delta import Delta
 from ..errors import DwtError
 from ..glue.binarize import load_dictionary
 from ..glue.encoders import Encoder
+from ..products import products_in_fp32
 from .attach import DeltaHost
 from .model import load_roberta
 
@@ -99,9 +100,10 @@ class Predictor:
                 tokens = torch.nn.utils.rnn.pad_sequence(
                     [encoded[row] for row in rows], batch_first=True, padding_value=1
                 )
-                logits, _ = self.model(
-                    tokens.to(self._device), features_only=True, classification_head_name=name
-                )
+                with products_in_fp32(self.model):
+                    logits, _ = self.model(
+                        tokens.to(self._device), features_only=True, classification_head_name=name
+                    )
                 for row, output in zip(rows, logits.float().cpu()):
                     outputs[row] = output
         finally:

@@ -12,8 +12,9 @@ from fairseq import tasks, utils
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..matrices import canonical_name
+from ..matrices import canonical_name, is_head
 from ..oneshot import Settling, find_ticket
 from ..sources import origin_of
 from ..ticket import Ticket
@@ -119,7 +120,7 @@ def find_oneshot(
             "task.attention: a one-shot ticket is seen in the projection modules, around which "
             "fairseq's attention goes; leave it at sdpa"
         )
-    _start_at(model, task.pretrained.tensors)
+    _start_at(model, task.pretrained)
     gpu = torch.cuda.is_available() and not root.common.cpu
     device = torch.device("cuda" if gpu else "cpu")
     criterion: Any = task.build_criterion(root.criterion)
@@ -147,12 +148,20 @@ def find_oneshot(
     return ticket
 
 
-def _start_at(model: torch.nn.Module, init: Any) -> None:
+def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
+    """The weights that fairseq gives a run: θ0, and a head of the file's that fits the run's."""
+    parameters = dict(model.named_parameters())
+    values = {n: pretrained.tensors.get(canonical_name(n) or n) for n in parameters}
+    of_run = {name for name in parameters if is_head(name)}
+    for head in {".".join(name.split(".")[:2]) for name in of_run}:
+        theirs = {n: pretrained.heads.get(n) for n in of_run if n.startswith(f"{head}.")}
+        # as fairseq: all of a head or nothing
+        if all(t is not None and t.shape == parameters[n].shape for n, t in theirs.items()):
+            values.update(theirs)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            tensor = init.get(canonical_name(name))
-            if tensor is not None:
-                parameter.copy_(tensor)
+        for name, value in values.items():
+            if value is not None:
+                parameters[name].copy_(value)
 
 
 def _train_batches(task: Any, model: Any) -> Iterator[Any]:

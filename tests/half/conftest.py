@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fairseq_dwt import products
+from fairseq_dwt import launch, products
 
 from .imitation import imitated_gpu
+
+trains_on_gpu = launch.trains_on_gpu  # as it is without the imitation
 
 #: By what a test calls it.
 PRECISIONS = {

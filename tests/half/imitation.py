@@ -17,6 +17,7 @@ from unittest import mock
 
 import torch
 
+import fairseq_dwt
 from fairseq_dwt import launch
 
 
@@ -37,5 +38,7 @@ def imitated_gpu() -> Iterator[None]:
 if __name__ == "__main__":
     from fairseq_cli import hydra_train
 
+    # fairseq registers a user_dir's names when it imports it, and it is imported already
+    fairseq_dwt.register()
     with imitated_gpu():
         hydra_train.cli_main()

@@ -144,3 +144,30 @@ def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
     for worker in group:
         finish(worker)
     assert Ticket.load(str(folder / "oneshot.json")) == oneshot("model.dropout=0")
+
+
+@pytest.mark.parametrize("classes, taken", [(2, True), (3, False)])
+def test_the_head_is_the_one_that_the_run_starts_with(classes, taken, small, train, tmp_path):
+    """fairseq takes a head of the base file where its name and shape are the run's."""
+    from fairseq_dwt.checkpoint import Pretrained
+    from fairseq_dwt.tasks._oneshot import _start_at
+    from tests.conftest import WORDS, roberta
+
+    state = torch.load(small.init, weights_only=False)
+    model = roberta(WORDS, seed=5)
+    model.register_classification_head("sentence_classification_head", num_classes=classes)
+    heads = {n: t for n, t in model.state_dict().items() if is_head(n)}
+    state["model"].update({name: tensor.half() for name, tensor in heads.items()})
+    base = str(tmp_path / "with_head.pt")
+    torch.save(state, base)
+    # the run's own head after no update
+    still = ["optimization.lr=[0]", "optimization.max_update=1"]
+    run = train("full_rte", f"checkpoint.finetune_from_model={base}", *still)
+    model = roberta(WORDS, seed=6)
+    model.register_classification_head("sentence_classification_head", num_classes=2)
+    fresh = {n: p.detach().clone() for n, p in model.named_parameters() if is_head(n)}
+    _start_at(model, Pretrained(base))
+    for name, parameter in model.named_parameters():
+        if is_head(name):
+            of_run = torch.equal(parameter, weights(f"{run}/checkpoint_last.pt")[name])
+            assert of_run is taken and torch.equal(parameter, fresh[name]) is not taken, name
