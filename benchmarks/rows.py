@@ -167,7 +167,7 @@ def stage_1(shape: Shape) -> Row:
     row = _fairseq_row(model, _fused_adam(model), extra=distance)
     with torch.no_grad():
         distance(model)
-    row.constants = [init for _, init in distance.pairs]
+    row.constants = [init for _, _, init in distance.covered]
     return row
 
 
