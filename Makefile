@@ -1,5 +1,8 @@
 # make demo, make test: everything from python3, make and a C++ compiler. make check: lint and types.
 # make bench: speed and memory beside full fine-tuning, LoRA and SHiRA, on all cores.
+# make gpu: tests and figures on a GPU, where python3 has torch; needs no network. What that Python lacks
+#   is carried as files: make gpu-wheels beforehand, where there is one (GPU_PYTHON=3.12, its version).
+#   make gpu GPU=--cpu rehearses it; GPU="--parts tests" is a part of it, GPU_PYTHON_BIN its Python.
 #
 #   PYTHON=python3.10 make test     another interpreter (3.8 to 3.12)
 #   TORCH=torch==2.4.1 make demo    another torch
@@ -13,7 +16,11 @@ INSTALLED := $(VENV)/.installed
 # Small matrices: threads only get into each other's way, most of all beside other work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench check clean
+GPU_PYTHON ?= 3.12
+GPU_PYTHON_BIN ?= python3
+GPU_MISSING := hydra-core==1.3.2 omegaconf==2.3.0 bitarray==3.12.3
+
+.PHONY: demo test bench check clean gpu gpu-wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -26,6 +33,21 @@ test: $(INSTALLED)
 # RoBERTa-large: needs 20 GB of memory and nothing else running. BENCH="--layers 4" for a first look.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+# Nothing is installed but into .gpu/site; fairseq is built there, against the torch that is there.
+gpu:
+	@test ! -d .gpu/wheels || test -f .gpu/site/.done || { \
+	  $(GPU_PYTHON_BIN) -m pip install --quiet --no-index --no-deps --no-build-isolation \
+	    --target .gpu/site .gpu/wheels/* && touch .gpu/site/.done; }
+	PYTHONPATH=$(CURDIR)/.gpu/site:$(CURDIR) $(GPU_PYTHON_BIN) benchmarks/gpu.py $(GPU)
+
+gpu-wheels: $(INSTALLED)
+	rm -rf .gpu && mkdir -p .gpu/wheels
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  --dest .gpu/wheels $(GPU_MISSING)
+	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary=:all: \
+	  --dest .gpu/wheels antlr4-python3-runtime==4.9.3 fairseq-fixed==0.12.3.1
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .

@@ -3,12 +3,17 @@
 Every row is what its users run: fairseq rows use fairseq's model, criterion arithmetic (sum of
 losses, gradients divided by the sample size, gradient norm) and fairseq's ``adam`` unless the row
 says otherwise; peft rows use a transformers RoBERTa with SDPA attention, AdamW and clipping as the
-transformers Trainer has them. Dropout is 0.1 everywhere, in training mode.
+transformers Trainer has them. Dropout is 0.1 everywhere, in training mode. In half precision fairseq
+rows step fp32 copies as fairseq's trainer does, flattened in fp16; peft rows run under autocast, with
+a gradient scaler in fp16, as the Trainer has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
 import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,13 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_dwt.halves import fp32_copies
+
 HEAD = "sentence_classification_head"
-VOCABULARY = 50265
+VOCABULARY, PADDING = 50265, 1
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the encoder and of a batch; RoBERTa-large's by default."""
+    """Sizes of the encoder and of a batch, RoBERTa-large's by default; where and how it computes.
+
+    Attributes:
+        length: tokens a row; 0 for rows of a task's real lengths, each batch padded to its longest.
+        task: whose lengths (``lengths.json``).
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+    """
 
     layers: int = 24
     width: int = 1024
@@ -32,6 +45,13 @@ class Shape:
     heads: int = 16
     batch: int = 16
     length: int = 64
+    task: str = "MRPC"
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision, torch.float32)
 
 
 @dataclass
@@ -45,6 +65,7 @@ class Row:
         zero_grad: forgets the gradients.
         optimizer: the torch optimizer.
         constants: tensors that live as long as the model does, as θ0.
+        backward: back-propagates a loss.
     """
 
     model: nn.Module
@@ -53,11 +74,15 @@ class Row:
     zero_grad: Callable[[], None]
     optimizer: torch.optim.Optimizer
     constants: List[Tensor] = field(default_factory=list)
+    backward: Callable[[Tensor], None] = torch.Tensor.backward
 
     def step(self, tokens: Tensor, labels: Tensor) -> None:
         """One training step."""
+        from fairseq_dwt.products import products_in_fp32
+
         self.zero_grad()
-        self.loss(tokens, labels).backward()
+        with products_in_fp32(self.model):
+            self.backward(self.loss(tokens, labels))
         self.update()
 
 
@@ -73,7 +98,7 @@ def fairseq_roberta(shape: Shape) -> nn.Module:
             return VOCABULARY
 
         def pad(self) -> int:
-            return 1
+            return PADDING
 
     args = argparse.Namespace(
         arch="roberta",
@@ -91,16 +116,45 @@ def fairseq_roberta(shape: Shape) -> nn.Module:
     return model.train()
 
 
-def _fairseq_row(model: nn.Module, optimizer: Any = None, extra: Any = None) -> Row:
-    from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+def _fairseq_row(
+    model: nn.Module,
+    shape: Shape,
+    fused: bool = False,
+    extra: Any = None,
+    flatten: bool = True,
+    around_step: Callable[[Iterable[Tensor]], Any] = lambda parameters: contextlib.nullcontext(),
+) -> Row:
+    """A fairseq model and fairseq's arithmetic around a step.
 
+    Args:
+        model: cut down to what trains.
+        shape: where and in what precision.
+        fused: torch's fused AdamW in the place of fairseq's Adam.
+        extra: what is added to the mean loss, times 1e-3; told the optimizer if it follows one.
+        flatten: whether fp16 flattens its fp32 copies, as fairseq does on a GPU.
+        around_step: a context for the optimizer's step on these parameters.
+    """
+    from fairseq.optim.fp16_optimizer import FP16Optimizer
+
+    model.to(device=shape.device, dtype=shape.dtype)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if optimizer is None:
-        cfg = FairseqAdamConfig(
-            adam_betas="(0.9, 0.98)", adam_eps=1e-6, weight_decay=0.1, lr=[1e-5]
-        )
-        cfg.use_old_adam = True  # type: ignore[attr-defined]
-        optimizer = FairseqAdam(cfg, parameters)
+    build = _fused_adam if fused else _fairseq_adam
+    if shape.precision == "fp32":
+        optimizer = inner = build(parameters)
+    else:
+        flatten = flatten and shape.precision == "fp16" and shape.device != "cpu"
+        copies = FP16Optimizer.build_fp32_params(None, parameters, flatten=flatten)
+        inner = build(list(copies.values()) if flatten else copies)
+        optimizer = FP16Optimizer(_half_config(shape), parameters, inner, copies)
+    stock_step = inner.step
+
+    def step(*args: Any, **kwargs: Any) -> None:
+        with around_step(inner.params):
+            stock_step(*args, **kwargs)
+
+    inner.step = step
+    if hasattr(extra, "follow"):
+        extra.follow(fp32_copies(optimizer))
     samples = 1
 
     def loss(tokens: Tensor, labels: Tensor) -> Tensor:
@@ -112,31 +166,50 @@ def _fairseq_row(model: nn.Module, optimizer: Any = None, extra: Any = None) -> 
 
     def update() -> None:
         optimizer.multiply_grads(1.0 / samples)
-        optimizer.clip_grad_norm(0.0)
-        optimizer.step()
+        with contextlib.suppress(OverflowError):  # fairseq's trainer skips the update
+            optimizer.clip_grad_norm(0.0)
+            optimizer.step()
 
-    return Row(model, loss, update, optimizer.zero_grad, optimizer.optimizer)
+    return Row(
+        model, loss, update, optimizer.zero_grad, inner.optimizer, backward=optimizer.backward
+    )
 
 
-def _fused_adam(model: nn.Module) -> Any:
+def _half_config(shape: Shape) -> Any:
+    """What fairseq's half-precision optimizer asks of a config; scales as in configs/base.yaml."""
+    common = SimpleNamespace(
+        bf16=shape.precision == "bf16",
+        fp16_init_scale=4,
+        fp16_scale_window=128,
+        fp16_scale_tolerance=0.0,
+        threshold_loss_scale=1.0,
+        min_loss_scale=1e-4,
+    )
+    return SimpleNamespace(common=common, optimizer=None)
+
+
+def _fairseq_adam(parameters: List[Tensor]) -> Any:
+    from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+
+    cfg = FairseqAdamConfig(adam_betas="(0.9, 0.98)", adam_eps=1e-6, weight_decay=0.1, lr=[1e-5])
+    cfg.use_old_adam = True  # type: ignore[attr-defined]
+    return FairseqAdam(cfg, parameters)
+
+
+def _fused_adam(parameters: List[Tensor]) -> Any:
     """torch's fused AdamW behind fairseq's interface."""
     from fairseq.optim import FairseqOptimizer
 
     optimizer = FairseqOptimizer(None)
     optimizer._optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=1e-5,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        weight_decay=0.1,
-        fused=True,
+        parameters, lr=1e-5, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.1, fused=True
     )
     return optimizer
 
 
 def full_as_shipped(shape: Shape) -> Row:
     """fairseq as it comes: its attention, its Adam."""
-    return _fairseq_row(fairseq_roberta(shape))
+    return _fairseq_row(fairseq_roberta(shape), shape)
 
 
 def full(shape: Shape) -> Row:
@@ -145,7 +218,7 @@ def full(shape: Shape) -> Row:
 
     model = fairseq_roberta(shape)
     use_sdpa(model)
-    return _fairseq_row(model, _fused_adam(model))
+    return _fairseq_row(model, shape, fused=True)
 
 
 def stage_1(shape: Shape) -> Row:
@@ -164,7 +237,7 @@ def stage_1(shape: Shape) -> Row:
         if canonical is not None and layer:
             init[canonical] = parameter.detach()
     distance = InitDistance(init, "θ0")
-    row = _fairseq_row(model, _fused_adam(model), extra=distance)
+    row = _fairseq_row(model, shape, fused=True, extra=distance)
     with torch.no_grad():
         distance(model)
     row.constants = [init for _, _, init in distance.covered]
@@ -176,7 +249,7 @@ def one_shot(shape: Shape) -> Row:
     from fairseq_dwt.encoder import use_sdpa
     from fairseq_dwt.oneshot import ColumnScores
 
-    model = fairseq_roberta(shape)
+    model = fairseq_roberta(shape).to(shape.device)
     use_sdpa(model)
     ColumnScores(model).__enter__()
 
@@ -212,7 +285,7 @@ def _compact(shape: Shape, k: Union[int, float, None]) -> Row:
     model = fairseq_roberta(shape)
     use_sdpa(model)
     make_compact(model, _ticket(model, k))
-    row = _fairseq_row(model)
+    row = _fairseq_row(model, shape)
     inner = row.update
 
     def update() -> None:
@@ -230,16 +303,13 @@ def _masked(shape: Shape, k: int) -> Row:
     model = fairseq_roberta(shape)
     use_sdpa(model)
     freeze_outside(model, _ticket(model, k))
-    row = _fairseq_row(model)
-    inner = row.update
-    parameters = [p for p in model.parameters() if p.requires_grad]
 
-    def update() -> None:
-        with frozen_entries_kept(parameters, [p.param_group for p in parameters]):
-            inner()
+    def kept(parameters: Iterable[Tensor]) -> Any:
+        # a copy keeps its parameter's mark
+        parameters = list(parameters)
+        return frozen_entries_kept(parameters, [p.param_group for p in parameters])  # type: ignore
 
-    row.update = update
-    return row
+    return _fairseq_row(model, shape, flatten=False, around_step=kept)
 
 
 # -- Hugging Face peft -----------------------------------------------------------------------------
@@ -267,18 +337,26 @@ def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
             attn_implementation="sdpa",
         )
     )
-    model = peft.get_peft_model(base, config(peft)).train()
+    model = peft.get_peft_model(base, config(peft)).train().to(shape.device)
+    half = shape.precision != "fp32"
+    scaler = torch.amp.GradScaler(shape.device, enabled=shape.precision == "fp16")
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
     def loss(tokens: Tensor, labels: Tensor) -> Tensor:
-        return model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=labels).loss
+        with torch.autocast(shape.device, shape.dtype, enabled=half):
+            return model(input_ids=tokens, attention_mask=tokens != PADDING, labels=labels).loss
+
+    def backward(loss: Tensor) -> None:
+        scaler.scale(loss).backward()
 
     def update() -> None:
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
 
-    return Row(model, loss, update, optimizer.zero_grad, optimizer)
+    return Row(model, loss, update, optimizer.zero_grad, optimizer, backward=backward)
 
 
 def lora(shape: Shape, targets: List[str]) -> Row:
@@ -322,12 +400,35 @@ def is_head(name: str) -> bool:
     return "classification_heads." in name or "classifier." in name
 
 
-def batch(shape: Shape) -> Tuple[Tensor, Tensor]:
-    """Random tokens (batch, length) without padding, and labels (batch,)."""
+def batches(shape: Shape, number: int = 16) -> List[Tuple[Tensor, Tensor]]:
+    """Random tokens, int64 (batch, length), and labels (batch,); of real lengths, padded.
+
+    Args:
+        shape: of the batch; ``shape.length`` 0 draws rows of ``shape.task``'s lengths.
+        number: of batches; one is enough where all are alike.
+    """
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(4, VOCABULARY, (shape.batch, shape.length), generator=generator)
-    tokens[:, 0] = 0
-    return tokens, torch.randint(0, 2, (shape.batch,), generator=generator)
+    made = []
+    for _ in range(number if shape.length == 0 else 1):
+        lengths = torch.full((shape.batch,), shape.length)
+        if shape.length == 0:
+            lengths = real_lengths(shape.task)
+            lengths = lengths[torch.randperm(len(lengths), generator=generator)[: shape.batch]]
+        size = (shape.batch, int(lengths.max()))
+        tokens = torch.randint(4, VOCABULARY, size, generator=generator)
+        tokens[:, 0] = 0
+        tokens[torch.arange(size[1]) >= lengths[:, None]] = PADDING
+        labels = torch.randint(0, 2, (shape.batch,), generator=generator)
+        made.append((tokens.to(shape.device), labels.to(shape.device)))
+    return made
+
+
+def real_lengths(task: str) -> Tensor:
+    """Tokens of each training row of a GLUE task (``lengths.json``, made by padding.py), int64."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lengths.json")) as file:
+        counts = json.load(file)[task]
+    numbers = torch.tensor([[int(length), count] for length, count in counts.items()])
+    return numbers[:, 0].repeat_interleave(numbers[:, 1])
 
 
 def trained(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:

@@ -108,7 +108,7 @@ def measure_steps(
             seconds = {}
             for name, worker in workers.items():
                 worker.ask("step")
-                seconds[name] = worker.ask("step")
+                seconds[name] = worker.ask("step")["wall"]
             for name in names:
                 ratios[name].append(seconds[name] / seconds[names[0]])
     finally:

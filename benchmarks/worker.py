@@ -1,20 +1,23 @@
 """One row in a process of its own: does a step when told to, and says what it took.
 
-Reads commands from stdin, one a line (``step``, ``memory``), and answers each with a line of JSON.
+Reads commands from stdin, one a line, and answers each with a line of JSON: ``step`` or ``step N``
+(seconds of wall and CPU time a step), ``memory`` (what a step keeps), ``peak`` (MiB, of a GPU's memory
+where it computes there).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
 import sys
 import tempfile
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 import torch
-from rows import ROWS, Row, Shape, batch, trained
+from rows import ROWS, Row, Shape, batches, trained
 
 MEBI = 2**20
 
@@ -47,14 +50,20 @@ def memory(row: Row, tokens: torch.Tensor, labels: torch.Tensor) -> Dict[str, fl
         path = os.path.join(folder, "task.pt")
         torch.save({n: p.detach() for n, p in trained(row.model)}, path)
         saved = os.path.getsize(path)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "activations": activations / MEBI,
         "states": states / MEBI,
-        "peak": peak / MEBI,
+        "peak": peak("cpu"),
         "saved": saved / MEBI,
         "trained": sum(p.numel() for _, p in trained(row.model)),
     }
+
+
+def peak(device: str) -> float:
+    """MiB of the process so far, or of its GPU."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.cuda.max_memory_allocated() / MEBI
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -72,15 +81,27 @@ def main() -> None:
         print(json.dumps(value), file=answers, flush=True)
 
     row = ROWS[name](shape)
-    tokens, labels = batch(shape)
+    made = itertools.cycle(batches(shape))
     answer("ready")
     for line in sys.stdin:
-        if line.strip() == "memory":
-            answer(memory(row, tokens, labels))
-            continue
-        start = time.perf_counter()
-        row.step(tokens, labels)
-        answer(time.perf_counter() - start)
+        command, _, number = line.strip().partition(" ")
+        if command == "memory":
+            answer(memory(row, *next(made)))
+        elif command == "peak":
+            answer(peak(shape.device))
+        else:
+            answer(timed(row, made, int(number or 1), shape.device))
+
+
+def timed(row: Row, made: Iterator[Any], number: int, device: str) -> Dict[str, float]:
+    """Seconds a step, over so many steps."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(number):
+        row.step(*next(made))
+    if device != "cpu":
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"wall": wall / number, "cpu": cpu / number}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .products import is_slow
+
 __all__ = ["attend"]
 
 
@@ -16,23 +18,26 @@ class _DropoutAttention(torch.autograd.Function):
     """softmax(QKᵀ/√d) with dropout, times V; the backward pass computes the softmax again.
 
     For the CPU, where torch's fused attention has no dropout and the unfused one keeps six tensors.
-    Keeps q, k, v and one byte a weight. All of q, k, v: (batch · heads, length, head_dim).
+    Keeps q, k, v and one byte a weight. All of q, k, v: (batch · heads, length, head_dim). In half
+    precision without instructions for it, everything between them and the result is fp32.
     """
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, excluded: Optional[Tensor], p: float
     ) -> Tensor:
-        weights = _softmax(q, k, excluded)
-        dropped, kept = torch.native_dropout(weights, p, True)
+        given, (q, k, v) = (q, k, v), _widened(q, k, v)
+        dropped, kept = torch.native_dropout(_softmax(q, k, excluded), p, True)
         ctx.p = p
-        ctx.save_for_backward(q, k, v, excluded, kept)
-        return torch.bmm(dropped, v)
+        ctx.save_for_backward(*given, excluded, kept)
+        return torch.bmm(dropped, v).to(given[0].dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         q, k, v, excluded, kept = ctx.saved_tensors
+        dtype = q.dtype
+        q, k, v, grad = _widened(q, k, v, grad)
         weights = _softmax(q, k, excluded)
         factor = kept.to(grad.dtype).div_(1 - ctx.p)
         grad_v = torch.bmm((weights * factor).transpose(1, 2), grad)
@@ -41,7 +46,11 @@ class _DropoutAttention(torch.autograd.Function):
         scale = q.shape[-1] ** -0.5
         grad_q = torch.bmm(grad_scores, k).mul_(scale)
         grad_k = torch.bmm(grad_scores.transpose(1, 2), q).mul_(scale)
-        return grad_q, grad_k, grad_v, None, None
+        return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype), None, None
+
+
+def _widened(*tensors: Tensor) -> Tuple[Tensor, ...]:
+    return tuple(t.float() if is_slow(t) else t for t in tensors)
 
 
 def _softmax(q: Tensor, k: Tensor, excluded: Optional[Tensor]) -> Tensor:

@@ -54,6 +54,8 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
                 "attention: expected self-attention without weights or a mask of its own, as a "
                 "RoBERTa encoder calls it; for others set task.attention=fairseq"
             )
+        # the first layer's input is a transposed view, with which torch multiplies row by row
+        query = query.contiguous()
         dropout = self.dropout_module
         active = self.training or dropout.apply_during_inference
         attended = attend(

@@ -12,13 +12,13 @@ from functools import lru_cache
 from typing import Any, ContextManager, Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from .halves import HALVES
 
-__all__ = ["has_instructions", "products_in_fp32"]
+__all__ = ["has_instructions", "is_slow", "products_in_fp32"]
 
 #: torch's operations that multiply matrices, under autograd: what it runs forward and backward.
 _NAMES = (
@@ -45,6 +45,13 @@ def has_instructions(dtype: torch.dtype) -> bool:
     return name is None or supported is None or bool(supported())
 
 
+def is_slow(tensor: Tensor) -> bool:
+    """Whether products of ``tensor`` are better taken in fp32."""
+    return (
+        tensor.dtype in HALVES and tensor.device.type == "cpu" and not has_instructions(tensor.dtype)
+    )
+
+
 def products_in_fp32(model: nn.Module) -> ContextManager[Any]:
     """Inside it, ``model`` multiplies in fp32 where that is faster; elsewhere nothing changes.
 
@@ -52,13 +59,18 @@ def products_in_fp32(model: nn.Module) -> ContextManager[Any]:
         model: its parameters' dtype and device decide.
     """
     parameter = next(model.parameters(), None)
-    slow = (
-        parameter is not None
-        and parameter.device.type == "cpu"
-        and parameter.dtype in HALVES
-        and not has_instructions(parameter.dtype)
-    )
-    return _ProductsInFp32() if slow else contextlib.nullcontext()
+    if parameter is not None and is_slow(parameter):
+        return _ProductsInFp32()
+    return contextlib.nullcontext()
+
+
+def _float(value: Tensor) -> Tensor:
+    """An fp32 cast; of what is expanded, as a weight over a batch, one copy."""
+    whole = value
+    for axis, (size, stride) in enumerate(zip(value.shape, value.stride())):
+        if stride == 0 and size > 1:
+            value = value.narrow(axis, 0, 1)
+    return value.float().expand(whole.shape)
 
 
 class _ProductsInFp32(TorchDispatchMode):
@@ -71,7 +83,7 @@ class _ProductsInFp32(TorchDispatchMode):
             nonlocal half
             if torch.is_tensor(value) and value.dtype in HALVES:
                 half = value.dtype
-                return value.float()
+                return _float(value)
             return value
 
         result = func(*tree_map(widen, args), **tree_map(widen, kwargs or {}))

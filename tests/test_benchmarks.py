@@ -21,7 +21,7 @@ def measured():
     finally:
         sys.path.remove(FOLDER)
     shape = rows.Shape(**SMALL)
-    tokens, labels = rows.batch(shape)
+    ((tokens, labels),) = rows.batches(shape)
     kept = {}
     for name, build in rows.ROWS.items():
         if "peft" not in name:

@@ -1,6 +1,8 @@
-"""Named configs in fp16 flattened, fp16 separate and bf16, as on a GPU; products rounded once."""
+"""Named configs in fp16 flattened, fp16 separate and bf16: as on a GPU, or with DWT_GPU=1 on one."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 import torch
@@ -11,17 +13,26 @@ from .imitation import imitated_gpu
 
 trains_on_gpu = launch.trains_on_gpu  # as it is without the imitation
 
+ON_GPU = bool(os.environ.get("DWT_GPU"))
+_DEVICE = ["common.cpu=false"] if ON_GPU else []
+
 #: By what a test calls it.
 PRECISIONS = {
-    "fp16": ["common.fp16=true"],
-    "fp16 separate": ["common.fp16=true", "common.fp16_no_flatten_grads=true"],
-    "bf16": ["common.bf16=true"],
+    "fp16": [*_DEVICE, "common.fp16=true"],
+    "fp16 separate": [*_DEVICE, "common.fp16=true", "common.fp16_no_flatten_grads=true"],
+    "bf16": [*_DEVICE, "common.bf16=true"],
 }
 
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
-    """The imitation, on every processor alike."""
+    """The imitation, on every processor alike; or the GPU, as exact as it can be."""
+    if ON_GPU:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        yield
+        torch.use_deterministic_algorithms(False)
+        return
     monkeypatch.setattr(products, "has_instructions", lambda dtype: False)
     with imitated_gpu():
         yield

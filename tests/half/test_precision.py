@@ -11,12 +11,12 @@ from fairseq_dwt import DwtError, launch
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.sources import load_ticket
 from tests.conftest import compose
-from tests.processes import COMMON, finish, start
+from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 from . import machine_with_gpu
-from .conftest import trains_on_gpu
+from .conftest import ON_GPU, trains_on_gpu
 
-MACHINE = [os.path.abspath(machine_with_gpu.__file__)]
+MACHINE = HYDRA_TRAIN if ON_GPU else [os.path.abspath(machine_with_gpu.__file__)]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from fairseq_dwt.matrices import canonical_name, is_head
 from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.verify import moved_outside
 
-from .conftest import copies
+from .conftest import PRECISIONS, copies
 
 #: Steps smaller than the rounding of a weight: only fp32 copies can sum them up.
 SMALL_STEPS = ["optimization.lr=[1e-4]", "model.dropout=0.1", "task.sigma=1e-4"]
@@ -90,8 +90,7 @@ def test_stage_1_finds_the_ticket_of_fp32(half, train, tmp_path):
     either = (exact | counted).sum()
     assert 0 < exact.sum() < len(exact)
     # of a model this small a gradient is a sum of few products, which bf16 rounds to 1 in 256
-    print((exact & counted).sum() / either, exact.float().mean())
-    assert (exact & counted).sum() / either > (0.8 if "common.bf16=true" in half else 0.9)
+    assert (exact & counted).sum() / either > (0.8 if half == PRECISIONS["bf16"] else 0.9)
 
 
 def test_extract_counts_what_the_run_counted(half, train, small, tmp_path):
@@ -112,7 +111,7 @@ def test_extract_counts_what_the_run_counted(half, train, small, tmp_path):
 def test_a_checkpoint_without_copies_is_said_to_be_rounded(train, small, tmp_path, capsys):
     from fairseq_dwt.cli import main
 
-    folder = train("dwt_rte", "common.bf16=true", *SMALL_STEPS)
+    folder = train("dwt_rte", *PRECISIONS["bf16"], *SMALL_STEPS)
     state = load_checkpoint(f"{folder}/checkpoint_last.pt")
     del state["task_state"][KEY]
     foreign = str(tmp_path / "foreign.pt")
@@ -142,7 +141,7 @@ def test_a_checkpoint_of_before_resumes_with_a_word(half, train, tmp_path, caplo
 @pytest.mark.parametrize("kind", ["stage 1", "full", "columns"])
 def test_an_overflow_is_skipped_and_counts_nowhere(kind, train, ticket, mask, tmp_path, caplog):
     caplog.set_level("INFO")
-    settings = overrides(kind, ["common.fp16=true"], ticket, mask)
+    settings = overrides(kind, PRECISIONS["fp16"], ticket, mask)
     # of 2³⁰ times the loss a gradient overflows, some halvings later none does
     folder = train(*settings, f"common.fp16_init_scale={2**30}", "optimization.max_update=2")
     skipped = sum("gradient overflow detected" in r.getMessage() for r in caplog.records)

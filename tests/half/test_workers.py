@@ -9,7 +9,9 @@ import pytest
 from tests.processes import COMMON, finish, start, workers
 
 from . import imitation
-from .conftest import PRECISIONS, copies
+from .conftest import ON_GPU, PRECISIONS, copies
+
+pytestmark = pytest.mark.skipif(ON_GPU, reason="gloo workers on a CPU; tests/gpu has a GPU's")
 
 IMITATION = [os.path.abspath(imitation.__file__)]
 RUNS = {
