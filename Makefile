@@ -57,6 +57,11 @@ check: $(VENV)/.checked
 clean:
 	rm -rf $(VENV) demo build *.egg-info
 
+# fairseq brings torchaudio, of which there are builds for CUDA alone where pip looks: beside a CPU's torch
+# its library does not load, and transformers imports it. Without the library it is Python, and works.
+WITHOUT_CUDA_AUDIO = @$(BIN)/python -c "import torchaudio" 2>/dev/null \
+	  || rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*torchaudio*.so
+
 # fairseq is built against the torch that is there: with build isolation, pip would fetch a second
 # one. Older pips alone accept the metadata of fairseq 0.12.2's omegaconf.
 $(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
@@ -65,10 +70,12 @@ $(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
 	$(BIN)/python -m pip install --quiet "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[test]"
+	$(WITHOUT_CUDA_AUDIO)
 	touch $@
 
 $(VENV)/.bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[bench]"
+	$(WITHOUT_CUDA_AUDIO)
 	touch $@
 
 $(VENV)/.checked: $(INSTALLED)

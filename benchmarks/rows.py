@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
@@ -318,8 +317,6 @@ SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", 
 
 
 def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
-    # fairseq brings a torchaudio that may not fit this torch; transformers imports it if it can
-    sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
     import peft
     from transformers import RobertaConfig, RobertaForSequenceClassification
 

@@ -44,7 +44,8 @@ def moved_outside(
         DwtError: the checkpoint cannot be read.
     """
     tuned = Tuned(tuned) if isinstance(tuned, str) else tuned
-    state = {**tuned.tensors, **tuned.lm_head}
+    # a base without a language-model head leaves the model its own, which nothing trains
+    state = {**tuned.tensors, **(tuned.lm_head if pretrained.lm_head else {})}
     allowed = {}
     for matrix in pretrained.matrices:
         entries = ticket.entries(matrix)

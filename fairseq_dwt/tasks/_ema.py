@@ -1,23 +1,21 @@
-"""fairseq's moving average of the weights (EMA), from a pre-trained file and inside a ticket.
+"""fairseq's moving average of the weights (EMA), inside a ticket.
 
 fairseq averages every weight, d · average + (1 − d) · weight, which rounds the frozen ones too.
 Of a model marked by :func:`average_inside` the frozen entries are copied, not averaged. The trainer
-has no setting for either, so two of the names it calls are replaced, and act as before for others.
+has no setting for it, so a name that it calls is replaced, and acts as before for others.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Dict, Optional
 
 import fairseq.trainer
 import torch
-from fairseq import checkpoint_utils
 from fairseq.models.ema import build_ema
 from fairseq.models.ema.ema import EMA
 from torch import Tensor, nn
 
-__all__ = ["TicketEMA", "average_inside", "start_average_at_weights"]
+__all__ = ["TicketEMA", "average_inside"]
 
 
 class TicketEMA(EMA):  # type: ignore[misc]
@@ -55,23 +53,3 @@ def average_inside(model: nn.Module, masks: Dict[str, Optional[Tensor]]) -> None
 def _build_ema(model: nn.Module, cfg: Any, device: Any) -> EMA:
     marked = hasattr(model, "averaged_inside")
     return TicketEMA(model, cfg, device) if marked else build_ema(model, cfg, device)
-
-
-def start_average_at_weights() -> None:
-    """Let a run with EMA start from a file without one.
-
-    fairseq means to begin the average at the file's weights, but has deleted them by then and stops
-    with ``KeyError: 'model'``.
-    """
-    checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
-
-
-_stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
-
-
-@functools.wraps(_stock_load_checkpoint_to_cpu)
-def _load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
-    state = _stock_load_checkpoint_to_cpu(*args, **kwargs)
-    if state.get("extra_state") is not None:
-        state["extra_state"].setdefault("ema", state["model"])
-    return state

@@ -29,9 +29,9 @@ from ..l1 import first_difference
 from ..optim.dominant_ticket import DominantTicket
 from ..products import products_in_fp32
 from ._batches import ByLength
-from ._ema import start_average_at_weights
 from ._interrupt import survive_interruptions
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
+from ._start import accept_files, keep_own_lm_head
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -104,8 +104,7 @@ class FromPretrainedTask(SentencePredictionTask):
         allow_fairseq_classes()
         survive_interruptions()
         root = cfg._get_root()  # type: ignore[attr-defined]
-        if root.ema.store_ema:
-            start_average_at_weights()
+        accept_files()
         hold_folder(root)
         resumed = resume(root)
         launch.settle_precision(root)
@@ -145,6 +144,8 @@ class FromPretrainedTask(SentencePredictionTask):
             use_sdpa(model)
         if getattr(cfg, "checkpoint_activations", False):
             train_below_frozen_embeddings(model)
+        if not self.pretrained.lm_head:
+            keep_own_lm_head(model)
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
         launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
         self.model = model

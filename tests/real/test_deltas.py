@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -141,7 +140,6 @@ assert 'fairseq_dwt' not in sys.modules
     torch.testing.assert_close(stock, expected, atol=1e-5, rtol=0)
     assert len({prediction.label for prediction in ours}) == 2
 
-    sys.modules.setdefault("torchaudio", None)
     transformers = pytest.importorskip("transformers")
     folder = str(run / "hf")
     export = [

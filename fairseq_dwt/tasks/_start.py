@@ -1,0 +1,56 @@
+"""Starting from files that fairseq's trainer would stop at.
+
+The trainer reads a pre-trained file by a function of fairseq's, which is replaced here and acts as
+before but for two things: names of a model that was saved inside a data-parallel wrapper
+(``module.…``) lose that prefix, and a run with a moving average (EMA) finds one to begin with.
+"""
+
+import functools
+from typing import Any, Dict
+
+from fairseq import checkpoint_utils
+from torch import Tensor, nn
+
+__all__ = ["accept_files", "keep_own_lm_head"]
+
+_WRAPPER = "module."
+_stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
+
+
+def accept_files() -> None:
+    """Have fairseq read checkpoints as said above."""
+    checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
+
+
+@functools.wraps(_stock_load_checkpoint_to_cpu)
+def _load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
+    state = _stock_load_checkpoint_to_cpu(*args, **kwargs)
+    names = list(state["model"])
+    if names and all(name.startswith(_WRAPPER) for name in names):
+        state["model"] = {name[len(_WRAPPER) :]: state["model"][name] for name in names}
+    if state.get("extra_state") is not None:
+        # fairseq means to begin the average at the file's weights, but has deleted them by then and
+        # stops with ``KeyError: 'model'``
+        state["extra_state"].setdefault("ema", state["model"])
+    return state
+
+
+def keep_own_lm_head(model: nn.Module) -> None:
+    """Let ``model`` load a file without a language-model head, and keep its own.
+
+    A fairseq RoBERTa always has one; sentence prediction does not use it.
+
+    Args:
+        model: a fairseq RoBERTa, before any wrapper.
+    """
+    model._register_load_state_dict_pre_hook(_with_lm_head, with_module=True)
+
+
+def _with_lm_head(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
+    encoder = module.encoder
+    embeddings = encoder.sentence_encoder.embed_tokens.weight
+    for name, own in encoder.lm_head.state_dict(keep_vars=True).items():
+        value = own.detach()
+        if own is embeddings:  # tied: loaded under both names
+            value = state_dict[f"{prefix}encoder.sentence_encoder.embed_tokens.weight"]
+        state_dict.setdefault(f"{prefix}encoder.lm_head.{name}", value)
