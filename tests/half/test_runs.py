@@ -188,3 +188,15 @@ def test_compact_trains_what_masked_trains(kind, half, train, ticket, mask, tmp_
     )
     # every entry moved by about 4e-4; where a gradient is rounding noise Adam scales the noise
     assert ((one - other).abs() < 5e-5).float().mean() > 0.9
+
+
+def test_export_and_apply_give_the_checkpoint_back(half, train, ticket, small, tmp_path):
+    from fairseq_dwt.cli import main
+
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=null", *half)
+    tuned, delta = f"{folder}/checkpoint_last.pt", str(tmp_path / "a.delta.safetensors")
+    merged = str(tmp_path / "merged.pt")
+    assert main(["export", "--init", small.init, "--tuned", tuned, "-o", delta]) == 0
+    assert main(["apply", "--init", small.init, "--delta", delta, "-o", merged]) == 0
+    before, after = load_checkpoint(tuned)["model"], load_checkpoint(merged)["model"]
+    assert [name for name in after if not torch.equal(after[name], before[name])] == []
