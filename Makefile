@@ -11,6 +11,9 @@ VENV ?= .venv
 # One torch for all; below 3.11 the newest that the interpreter has.
 TORCH ?= $(shell $(PYTHON) -c 'import sys; print("torch==2.13.0" if sys.version_info >= (3, 11) else "torch")')
 
+# fairseq 0.12.2, of Pythons below 3.11, lacks a file that it builds where torch is there before it.
+FAIRSEQ_FIRST := $(shell $(PYTHON) -c 'import sys; print("" if sys.version_info >= (3, 11) else "fairseq==0.12.2")')
+
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Small matrices: threads only get into each other's way, most of all beside other work.
@@ -68,6 +71,7 @@ $(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 8) <= v <= (3, 12) else "fairseq_dwt needs Python 3.8 to 3.12, got %d.%d: set PYTHON=" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
+	$(if $(FAIRSEQ_FIRST),$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps $(FAIRSEQ_FIRST))
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[test]"
 	$(WITHOUT_CUDA_AUDIO)

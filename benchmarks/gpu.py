@@ -3,10 +3,10 @@
     python benchmarks/gpu.py [--parts tests fp16-16x128 …] [--out gpu]
     python benchmarks/gpu.py --table gpu/*.json              the tables of docs/performance.md
 
-Each part fits into eight minutes, and each row is written to OUT/PART.json when it is done, so that an
-interrupted part goes on where it was; OUT/tests.log holds the tests. Rows run alone, in a process of
-their own: ten updates to warm up, then three times twenty, the fastest counts. ``--cpu`` rehearses the
-same at a small size on a machine without a GPU.
+Each part fits into eight minutes, and each row is written to OUT/PART.json when it is done, so
+that an interrupted part goes on where it was; OUT/tests.log holds the tests. Rows run alone, in a
+process of their own: ten updates to warm up, then three times twenty, the fastest counts. ``--cpu``
+rehearses the same at a small size on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def main() -> int:
         print(tables(args.table))
         return 0
     if not args.cpu and not torch.cuda.is_available():
-        sys.exit("gpu.py: expected a GPU that torch can use, found none; --cpu rehearses without one")
+        sys.exit(
+            "gpu.py: expected a GPU that torch can use, found none; --cpu rehearses without one"
+        )
     os.makedirs(args.out, exist_ok=True)
     good = [
         run_tests(args.out, args.cpu) if part == "tests" else run_speed(part, args.out, args.cpu)

@@ -5,7 +5,7 @@
 
 Batches are made as fairseq makes them: of rows in a random order, or in about the
 order of their length. Special tokens count as tokens; rows are cut to 512. Prints Markdown.
-``--lengths`` writes how many rows of each length there are: benchmarks/lengths.json, of GPT-2's BPE.
+``--lengths`` writes how many rows there are of each length: benchmarks/lengths.json (GPT-2's BPE).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/precision.py                                 MiniLM's shape, MRPC's lengths
     python benchmarks/precision.py --layers 2 --width 1024 --inner 4096 --heads 16
 
-The two precisions of a row take turns, each in a process of its own with one thread. Prints Markdown:
-the median, least and greatest of the rounds, and says what the processor can.
+The two precisions of a row take turns, each in a process of its own with one thread. Prints
+Markdown: the median, least and greatest of the rounds, and says what the processor can.
 """
 
 from __future__ import annotations
@@ -58,8 +58,13 @@ def main() -> None:
     for name in args.rows:
         found = {half: ratios(name, shape, half, args.rounds) for half in args.halves}
         results["ratios"][name] = found
-        print(f"| {name} | " + " | ".join(span(found[half]) for half in args.halves) + " |", flush=True)
-    worst = max(statistics.median(r) for found in results["ratios"].values() for r in found.values())
+        print(
+            f"| {name} | " + " | ".join(span(found[half]) for half in args.halves) + " |",
+            flush=True,
+        )
+    worst = max(
+        statistics.median(r) for found in results["ratios"].values() for r in found.values()
+    )
     print(f"\n{json.dumps(results['machine'])}; the greatest median: {worst:.2f}")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:

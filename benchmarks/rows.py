@@ -3,9 +3,9 @@
 Every row is what its users run: fairseq rows use fairseq's model, criterion arithmetic (sum of
 losses, gradients divided by the sample size, gradient norm) and fairseq's ``adam`` unless the row
 says otherwise; peft rows use a transformers RoBERTa with SDPA attention, AdamW and clipping as the
-transformers Trainer has them. Dropout is 0.1 everywhere, in training mode. In half precision fairseq
-rows step fp32 copies as fairseq's trainer does, flattened in fp16; peft rows run under autocast, with
-a gradient scaler in fp16, as the Trainer has it.
+transformers Trainer has them. Dropout is 0.1 everywhere, in training mode. In half precision
+fairseq rows step fp32 copies as fairseq's trainer does, flattened in fp16 on a GPU; peft rows run
+under autocast, with a gradient scaler in fp16, as the Trainer has it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One row in a process of its own: does a step when told to, and says what it took.
 
 Reads commands from stdin, one a line, and answers each with a line of JSON: ``step`` or ``step N``
-(seconds of wall and CPU time a step), ``memory`` (what a step keeps), ``peak`` (MiB, of a GPU's memory
-where it computes there).
+(seconds of wall and CPU time a step), ``memory`` (what a step keeps), ``peak`` (MiB, of a GPU's
+memory where it computes there).
 """
 
 from __future__ import annotations

@@ -126,7 +126,9 @@ def _mapping(value: Any) -> Optional[Mapping[str, Any]]:
 def _fp32_weights(half: Any, path: str) -> Mapping[str, Tensor]:
     """``weights`` of what :func:`~fairseq_dwt.halves.state` keeps in a checkpoint's task_state."""
     weights = {} if half is None else (_mapping(half) or {}).get("weights")
-    if not isinstance(weights, Mapping) or not isinstance((half or {}).get("loss_scaler", {}), Mapping):
+    if not isinstance(weights, Mapping) or not isinstance(
+        (half or {}).get("loss_scaler", {}), Mapping
+    ):
         raise DwtError(f"{path}: task_state.{KEY}: expected fp32 weights, got another thing")
     return weights
 
@@ -180,8 +182,8 @@ def lm_head_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 #: What is said of a checkpoint whose weights' true movement is not known.
 ROUNDED = (
-    "keeps no fp32 copies of its half-precision weights, so the rounded weights were counted, of which "
-    "a rounding alone can exceed σ; stage 1 run again gives the ticket that fp32 gives"
+    "keeps no fp32 copies of its half-precision weights, so the rounded weights were counted, "
+    "where a rounding alone can exceed σ; stage 1 run again gives the ticket that fp32 gives"
 )
 
 

@@ -19,7 +19,7 @@ _CHUNK = 2**18
 
 
 class _L1Distance(torch.autograd.Function):
-    """‖θ − θ0‖₁ in fp32, as a function of the parameter that holds θ or, in half precision, θ rounded.
+    """‖θ − θ0‖₁ in fp32, a function of the parameter that holds θ or, in half precision, θ rounded.
 
     Saves only θ and θ0, which live anyway: no dense temporary stays.
     """

@@ -155,11 +155,11 @@ def trains_on_gpu(root: DictConfig) -> bool:
 
 
 def settle_precision(root: DictConfig) -> None:
-    """Make sure that one precision is asked for, which this machine has; before the trainer is built.
+    """See that one precision is asked for, which this machine has, before the trainer is built.
 
-    ``${dwt:fp16}`` of our configs is fp16 on a GPU unless ``common`` names something else. In masked
-    mode fp16 keeps its parameters separate: flattened, a matrix no longer tells which of its entries
-    are trained.
+    ``${dwt:fp16}`` of our configs is fp16 on a GPU unless ``common`` names something else. In
+    masked mode fp16 keeps its parameters separate: flattened, a matrix no longer tells which of its
+    entries are trained.
 
     Args:
         root: fairseq's whole config; edited in place.
@@ -182,8 +182,8 @@ def settle_precision(root: DictConfig) -> None:
     if common.fp16 and not trains_on_gpu(root):
         where = "common.cpu=true" if common.cpu else "a machine without one"
         raise DwtError(
-            f"common.fp16: fairseq trains in fp16 on a GPU only, got {where}; leave common.fp16 out "
-            "to train in fp32"
+            f"common.fp16: fairseq trains in fp16 on a GPU only, got {where}; leave common.fp16 "
+            "out to train in fp32"
         )
     ticket = root.get("optimizer") or {}
     if ticket.get("_name") == "dominant_ticket" and str(ticket.get("mode")) == "masked":
@@ -213,14 +213,14 @@ def refuse_sharding(root: DictConfig) -> None:
     """
     if root.distributed_training.ddp_backend == "fully_sharded":
         raise DwtError(
-            "distributed_training.ddp_backend: fully_sharded flattens all weights into one, of which "
-            "neither θ − θ0 nor a ticket can be told; use legacy_ddp, c10d or pytorch_ddp"
+            "distributed_training.ddp_backend: fully_sharded flattens all weights into one, of "
+            "which neither θ − θ0 nor a ticket can be told; use legacy_ddp, c10d or pytorch_ddp"
         )
     for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
         if root.common[name]:
             raise DwtError(
-                f"common.{name}: it avoids fp32 copies of the weights, from which θ − θ0 is counted "
-                "and a run resumes exactly; leave it off"
+                f"common.{name}: it avoids fp32 copies of the weights, from which θ − θ0 is "
+                "counted and a run resumes exactly; leave it off"
             )
     inside_ticket = (root.get("optimizer") or {}).get("_name") == "dominant_ticket"
     if inside_ticket and root.distributed_training.zero_sharding != "none":

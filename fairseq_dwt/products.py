@@ -48,7 +48,9 @@ def has_instructions(dtype: torch.dtype) -> bool:
 def is_slow(tensor: Tensor) -> bool:
     """Whether products of ``tensor`` are better taken in fp32."""
     return (
-        tensor.dtype in HALVES and tensor.device.type == "cpu" and not has_instructions(tensor.dtype)
+        tensor.dtype in HALVES
+        and tensor.device.type == "cpu"
+        and not has_instructions(tensor.dtype)
     )
 
 

@@ -127,9 +127,9 @@ def _refuse_rounded_weights(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.dtype in HALVES:
             raise DwtError(
-                f"criterion l1_to_init: {name}: expected fp32 weights, got {parameter.dtype}, whose "
-                "rounding hides θ − θ0; use task._name=ticket_extract, which sees the optimizer's "
-                "fp32 copies, or train in fp32"
+                f"criterion l1_to_init: {name}: expected fp32 weights, got {parameter.dtype}, "
+                "whose rounding hides θ − θ0; use task._name=ticket_extract, which sees the "
+                "optimizer's fp32 copies, or train in fp32"
             )
 
 

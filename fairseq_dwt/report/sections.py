@@ -234,7 +234,7 @@ def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
 
 
 def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
-    """What the run wrote, or its last checkpoint against the pre-trained file; adds to ``notes``."""
+    """What the run wrote, or its last checkpoint against the pre-trained file; may add a note."""
     folder = found.run.folder
     path = os.path.join(folder, "sigma_mask.safetensors")
     if os.path.isfile(path):

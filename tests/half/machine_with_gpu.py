@@ -11,7 +11,13 @@ torch.cuda.current_device = lambda: 0
 torch.cuda.device_count = lambda: 1
 torch.cuda.get_device_capability = lambda *device: (8, 0)
 torch.cuda.get_rng_state = lambda *device: torch.zeros(1, dtype=torch.uint8)
-for name in ("set_rng_state", "manual_seed", "set_device", "reset_peak_memory_stats", "empty_cache"):
+for name in (
+    "set_rng_state",
+    "manual_seed",
+    "set_device",
+    "reset_peak_memory_stats",
+    "empty_cache",
+):
     setattr(torch.cuda, name, lambda *arguments: None)
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def test_resuming_is_exact(kind, half, train, ticket, mask, tmp_path):
     for name, tensor in a["model"].items():
         if canonical_name(name) or is_head(name):
             assert torch.equal(b["model"][name], tensor), name
-    assert torch.equal(copies(f"{whole}/checkpoint_last.pt"), copies(f"{resumed}/checkpoint_last.pt"))
+    assert torch.equal(
+        copies(f"{whole}/checkpoint_last.pt"), copies(f"{resumed}/checkpoint_last.pt")
+    )
     assert a["task_state"][KEY]["loss_scaler"] == b["task_state"][KEY]["loss_scaler"]
     with open(f"{whole}/ticket.json" if kind == "stage 1" else os.devnull) as file:
         written = file.read()
@@ -183,7 +185,9 @@ def test_oneshot_finds_the_file_of_fp32(half, train, tmp_path):
 def test_compact_trains_what_masked_trains(kind, half, train, ticket, mask, tmp_path):
     settings = [*overrides(kind, half, ticket, mask), "model.dropout=0"]
     one, other = (
-        copies(f"{train(*settings, f'optimizer.mode={mode}', folder=tmp_path / mode)}/checkpoint_last.pt")
+        copies(
+            f"{train(*settings, f'optimizer.mode={mode}', folder=tmp_path / mode)}/checkpoint_last.pt"
+        )
         for mode in ("masked", "compact")
     )
     # every entry moved by about 4e-4; where a gradient is rounding noise Adam scales the noise
