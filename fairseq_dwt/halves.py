@@ -2,9 +2,9 @@
 
 In fp16 and bf16 fairseq's optimizer steps an fp32 copy of each parameter and rounds it into the
 model after each step. A weight that moved by less than half a unit in its last place looks as if it
-had not moved, and one such unit of a weight of 1/16 is already larger than σ in fp16. So
-‖θ − θ0‖₁, its sign and the out-weighted parameters are those of the copies, and a run resumes exactly
-only from them.
+had not moved, and one such unit of a weight of 1/16 is already larger than σ in fp16. So the norm
+‖θ − θ0‖₁, its sign and the out-weighted parameters are those of the copies, and a run resumes
+exactly only from them.
 """
 
 from __future__ import annotations

@@ -69,12 +69,12 @@ def early_stopping_state() -> Dict[str, Any]:
 def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
     """Put back what fairseq keeps on its functions, and do not train on where a run has ended.
 
+    In a multirun the functions still hold the last job's values; after a restart they hold none.
+    fairseq looks at ``max_update`` only after an update, so a finished run would make one more.
+
     Returns:
         what the checkpoint keeps of half-precision training (:func:`~fairseq_dwt.halves.state`),
         and its ``num_updates``; None where there is none.
-
-    In a multirun the functions still hold the last job's values; after a restart they hold none.
-    fairseq looks at ``max_update`` only after an update, so a finished run would make one more.
     """
     stop_early = fairseq_cli.train.should_stop_early
     for function in (checkpoint_utils.save_checkpoint, stop_early):
