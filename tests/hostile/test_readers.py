@@ -262,11 +262,11 @@ def test_a_checkpoint(one_of_each, tmp_path):
 @pytest.fixture(scope="module")
 def hub_folder(tmp_path_factory):
     """A Hugging Face RoBERTa with its tokenizer, as on the hub."""
-    from fairseq_dwt.huggingface import _gpt2_ids
+    from fairseq_dwt.huggingface.vocabulary import gpt2_ids
     from tests.test_huggingface import MERGES, save_hf
 
     folder = tmp_path_factory.mktemp("hf")
-    named = ["<s>", "<pad>", "</s>", "<unk>", *_gpt2_ids(MERGES), "<mask>"]
+    named = ["<s>", "<pad>", "</s>", "<unk>", *gpt2_ids(MERGES), "<mask>"]
     save_hf(folder, {token: index for index, token in enumerate(named)})
     return folder
 
