@@ -252,7 +252,9 @@ def test_names_of_2018_and_a_folder_of_the_encoder_alone(spm, tmp_path):
     expected = read_folder(str(tmp_path / "hf")).tensors
     path = str(tmp_path / "hf" / "model.safetensors")
     old = {
-        n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
+        n.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): t
         for n, t in load_file(path).items()
     }
     save_file(old, path)

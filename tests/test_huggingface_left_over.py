@@ -61,7 +61,9 @@ def fast(change):
 
 
 def saved_heads(found):
-    return {n.replace("classifier.", "classifier.modules_to_save.default."): t for n, t in found.items()}
+    return {
+        n.replace("classifier.", "classifier.modules_to_save.default."): t for n, t in found.items()
+    }
 
 
 def lower(found):
@@ -127,7 +129,10 @@ REFUSED = {
     "activation": (config(hidden_act="gelu_new"), "hidden_act"),
     "pruned": (config(pruned_heads={"0": [1]}), "pruned_heads: expected none"),
     "quantized": (config(quantization_config={"bits": 4}), "quantization_config: expected none"),
-    "added token": (write("added_tokens.json", '{"[user]": 271}'), r"no added tokens, got '\[user\]'"),
+    "added token": (
+        write("added_tokens.json", '{"[user]": 271}'),
+        r"no added tokens, got '\[user\]'",
+    ),
     "special token": (
         settings("special_tokens_map.json", additional_special_tokens=["<e1>"]),
         "expected no added tokens, got '<e1>'",
@@ -205,7 +210,10 @@ def test_of_an_xlmr_too(case, spm, tmp_path, capsys):  # noqa: F811
 POOLER = ("roberta.pooler.dense.weight", "roberta.pooler.dense.bias")
 TOLD = {
     "pooler": (add(*POOLER), "left out: the pooler, which no head uses (roberta.pooler.dense.bias"),
-    "answers": (add("qa_outputs.weight"), "a head that fairseq's RoBERTa does not have (qa_outputs"),
+    "answers": (
+        add("qa_outputs.weight"),
+        "a head that fairseq's RoBERTa does not have (qa_outputs",
+    ),
     "tokens": (add("classifier.weight"), "a head that fairseq's RoBERTa does not have (classifier"),
 }
 

@@ -79,8 +79,8 @@ def export_folder(
     if family.types:
         return []
     return [
-        f"LayerNorm: epsilon is {EPSILON:g} in fairseq and 1e-12 in every DistilBERT; results differ "
-        "by what that makes (docs/deltas.md, Hugging Face)"
+        f"LayerNorm: epsilon is {EPSILON:g} in fairseq and 1e-12 in every DistilBERT; results "
+        "differ by what that makes (docs/deltas.md, Hugging Face)"
     ]
 
 

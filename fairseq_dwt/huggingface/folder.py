@@ -13,9 +13,10 @@ from ..checkpoint import save_roberta
 from ..errors import DwtError
 from ..files import replacing
 from .families import HEAD, Family, family_of, settings_of
+from .heads import head_of, refuse_left_over
 from .jsons import read_json
 from .vocabulary import read_vocabulary
-from .weights import encoder_tensors, epsilon_note, head_of, read_weights, refuse_left_over
+from .weights import encoder_tensors, epsilon_note, read_weights
 
 __all__ = ["Folder", "import_folder", "read_folder"]
 

@@ -64,7 +64,7 @@ def parse(data: bytes, where: str) -> Pieces:
     if odd:
         raise DwtError(
             f"{where}: {odd[0]}: expected a unigram model with a space before a sentence, got "
-            f"{settings[odd[0]]}; XLM-R and CamemBERT have no other"
+            f"{settings[odd[0]]!r}; XLM-R and CamemBERT have no other"
         )
     if [piece for piece, _ in scored[:3]] != ["<unk>", "<s>", "</s>"]:
         raise DwtError(

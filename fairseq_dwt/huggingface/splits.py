@@ -1,7 +1,7 @@
 """How a folder's tokenizer files split text, held against how fairseq's encoders split it.
 
-transformers goes by tokenizer.json where there is one and by the older files else; a folder may hold
-both, and settings beside them. What would split otherwise than fairseq's encoder is refused.
+transformers goes by tokenizer.json where there is one and by the older files else; a folder may
+hold both, and settings beside them. What would split otherwise than fairseq's encoder is refused.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ class Tokenizer:
             for role, token in expected.items():
                 got = source.get(role)
                 # a vocabulary of word pieces that has no <unk> of its own prints [UNK]
-                if got is not None and _content(got) not in (token, "[UNK]" if role[0] == "u" else token):
+                if got is not None and _content(got) not in (
+                    token,
+                    "[UNK]" if role[0] == "u" else token,
+                ):
                     raise DwtError(
                         f"{path}: {role}: expected {token}, got {_content(got)!r}; fairseq puts "
                         "its own there"

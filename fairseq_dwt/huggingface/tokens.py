@@ -202,9 +202,7 @@ def _word_pieces(
     return {"tokenizer.json": tokenizer.to_str(), "tokenizer_config.json": config}
 
 
-def _sentencepiece(
-    symbols: Sequence[str], path: str, kind: str, config: Dict[str, Any]
-) -> Tokens:
+def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: Dict[str, Any]) -> Tokens:
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
     from tokenizers.normalizers import Precompiled

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DwtError
+from .byte_level import gpt2_ids, pair_of, read_lines, read_merges
 from .families import Family
 from .jsons import read_json
 from .pieces import Pieces, parse, serialize
@@ -70,13 +71,23 @@ def read_vocabulary(folder: str, family: Family, size: int) -> Vocabulary:
     tokenizer = Tokenizer.read(folder)
     if family.bert:
         return _word_pieces(folder, tokenizer, size)
-    tokenizer.check_special(dict(zip(_ROLES, ("<s>", "<s>", "<pad>", "</s>", "</s>", "<unk>", MASK))))
+    tokenizer.check_special(
+        dict(zip(_ROLES, ("<s>", "<s>", "<pad>", "</s>", "</s>", "<unk>", MASK)))
+    )
     if family.model_type in ("xlm-roberta", "camembert"):
         return _sentencepiece(folder, tokenizer, size, family.model_type == "camembert")
     return _roberta(folder, tokenizer, size)
 
 
-_ROLES = ("bos_token", "cls_token", "pad_token", "eos_token", "sep_token", "unk_token", "mask_token")
+_ROLES = (
+    "bos_token",
+    "cls_token",
+    "pad_token",
+    "eos_token",
+    "sep_token",
+    "unk_token",
+    "mask_token",
+)
 
 
 def _roberta(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
@@ -102,12 +113,12 @@ def _roberta(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
     if tokenizer.fast:
         check_byte_level(tokenizer)
         vocabulary = tokenizer.vocabulary(where)
-        merges = [_pair(merge, where) for merge in tokenizer.model(where).get("merges") or []]
+        merges = [pair_of(merge, where) for merge in tokenizer.model(where).get("merges") or []]
     if slow:
         path = os.path.join(folder, "vocab.json")
-        listed, pairs = read_json(folder, "vocab.json"), _read_merges_txt(folder)
-        # transformers goes by tokenizer.json
-        lists_added = {t: i for t, i in (vocabulary if tokenizer.fast else {}).items()}
+        listed, pairs = read_json(folder, "vocab.json"), read_merges(folder)
+        # added tokens are in tokenizer.json alone
+        lists_added = dict(vocabulary) if tokenizer.fast else {}
         if tokenizer.fast and {**lists_added, **listed} != vocabulary:
             raise tokenizer.two_ways(path, "the same tokens")
         if tokenizer.fast and pairs != merges:
@@ -132,7 +143,7 @@ def _word_pieces(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
     where = path = os.path.join(folder, "vocab.txt")
     vocabulary: Dict[str, int] = {}
     if os.path.isfile(path):
-        pieces = _read_lines(path)
+        pieces = read_lines(path)
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
         if len(vocabulary) != len(pieces):
             raise DwtError(f"{path}: expected every piece once, got some twice; fetch it again")
@@ -141,7 +152,9 @@ def _word_pieces(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
     else:
         where = os.path.join(folder, "tokenizer.json")
         if tokenizer.model(where).get("type") != "WordPiece":
-            raise DwtError(f"{where}: expected word pieces, got {tokenizer.model(where).get('type')!r}")
+            raise DwtError(
+                f"{where}: expected word pieces, got {tokenizer.model(where).get('type')!r}"
+            )
         vocabulary = tokenizer.vocabulary(where)
     by_index = _by_index(vocabulary, size, where, ())
     order = _moved(by_index, BERT_MARKS[:4], BERT_MARKS[4], where)
@@ -219,7 +232,8 @@ def _moved(
     lacking = [token for token in (*special, mask) if token not in index_of]
     if lacking:
         raise DwtError(
-            f"{where}: expected {lacking[0]} among its tokens, found none; take the model's own file"
+            f"{where}: expected {lacking[0]} among its tokens, found none; take the model's "
+            "own file"
         )
     ends = [*(index_of[token] for token in special), index_of[mask]]
     rest = [index for index in range(len(by_index)) if index not in set(ends)]
@@ -262,45 +276,3 @@ def _with_marks(by_index: Sequence[Optional[str]]) -> List[str]:
 
 def _encoded(files: Mapping[str, str]) -> Dict[str, bytes]:
     return {name: text.encode("utf-8") for name, text in files.items()}
-
-
-def _byte_symbols() -> List[str]:
-    """The characters that stand for the 256 bytes in GPT-2's BPE, in the order of its numbers.
-
-    Printable bytes stand for themselves, the others for the characters from 256 on.
-    """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
-
-
-def gpt2_ids(merges: Sequence[Tuple[str, str]]) -> Dict[str, int]:
-    """GPT-2's encoder.json of these merges: bytes, one token a merge, the end of text."""
-    tokens = [*_byte_symbols(), *(a + b for a, b in merges), "<|endoftext|>"]
-    return {token: index for index, token in enumerate(tokens)}
-
-
-def _read_lines(path: str) -> List[str]:
-    # not splitlines: word pieces may be U+2028 and the like
-    try:
-        lines = Path(path).read_bytes().decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DwtError(f"{path}: expected UTF-8 text, cannot read it ({error})") from None
-    if not lines[-1]:
-        lines.pop()
-    return [line.rstrip("\r") for line in lines]
-
-
-def _read_merges_txt(folder: str) -> List[Tuple[str, str]]:
-    path = os.path.join(folder, "merges.txt")
-    if not os.path.isfile(path):
-        raise DwtError(f"{path}: expected it beside vocab.json, found none; fetch it")
-    lines = _read_lines(path)
-    return [_pair(line, path) for line in lines if line and not line.startswith("#version")]
-
-
-def _pair(merge: Any, where: str) -> Tuple[str, str]:
-    pair = merge.split(" ") if isinstance(merge, str) else merge
-    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) for p in pair):
-        raise DwtError(f"{where}: expected two symbols to merge, got {merge!r:.60}; fetch it again")
-    return pair[0], pair[1]
