@@ -329,3 +329,32 @@ def test_the_real_minilm(tmp_path):
         assert (ours - theirs[1e-12]).abs().max() < 5e-3
         kept = torch.cosine_similarity(ours.mean(1), theirs[1e-12].mean(1))
         assert kept.item() > 0.99999
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_word_pieces_in_a_roberta_come_in_again(cased, spm, tmp_path):
+    """What export-hf writes of fairseq's ``--bpe bert`` where no --model-type is named."""
+    save(tmp_path / "hf", "bert", spm, cased=cased)
+    out, back = tmp_path / "out", tmp_path / "back"
+    import_folder(str(tmp_path / "hf"), str(out / "model.pt"))
+    options = ["--bpe", "bert", "--vocab-file", str(out / "vocab.txt")]
+    options += ["--dict", str(out / "dict.txt"), "-o", str(back), *["--bpe-cased"] * cased]
+    assert main(["export-hf", str(out / "model.pt"), *options]) == 0
+    _, notes = import_folder(str(back), str(tmp_path / "again" / "model.pt"))
+    assert any("--bpe-cased" in note for note in notes) == cased
+    assert (out / "dict.txt").read_text() == (tmp_path / "again" / "dict.txt").read_text()
+    first, last = (read_folder(str(folder)).tensors for folder in (tmp_path / "hf", back))
+    assert all(torch.equal(last[name], tensor) for name, tensor in first.items())
+
+
+def test_a_model_type_of_other_tokens_is_refused(spm, tmp_path, capsys):
+    save(tmp_path / "hf", "xlm-roberta", spm)
+    out = tmp_path / "out"
+    import_folder(str(tmp_path / "hf"), str(out / "model.pt"))
+    options = [*tokenizer_options("xlm-roberta", out), "--model-type", "bert"]
+    assert main(["export-hf", str(out / "model.pt"), *options, "-o", str(tmp_path / "back")]) != 0
+    assert (
+        "--model-type: expected xlm-roberta for this vocabulary, got bert"
+        in capsys.readouterr().err
+    )
+    assert not (tmp_path / "back").exists()
