@@ -27,6 +27,7 @@ setup(
         "fairseq_dwt.cli",
         "fairseq_dwt.criterions",
         "fairseq_dwt.glue",
+        "fairseq_dwt.huggingface",
         "fairseq_dwt.optim",
         "fairseq_dwt.report",
         "fairseq_dwt.serving",

@@ -12,7 +12,8 @@ from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint, save_roberta
 from fairseq_dwt.cli import main
 from fairseq_dwt.glue.encoders import gpt2_encoder
-from fairseq_dwt.huggingface import _gpt2_ids, export_folder, import_folder
+from fairseq_dwt.huggingface import export_folder, import_folder
+from fairseq_dwt.huggingface.vocabulary import gpt2_ids
 from tests.conftest import SIZES as SETTINGS
 
 transformers = pytest.importorskip("transformers")
@@ -31,7 +32,7 @@ SIZES = dict(
 @pytest.fixture(scope="module")
 def vocabulary():
     """A RoBERTa's vocab.json of GPT-2 tokens in another order, with an entry that no text gives."""
-    tokens = list(_gpt2_ids(MERGES))
+    tokens = list(gpt2_ids(MERGES))
     shuffled = sorted(tokens, key=lambda token: hash(("salt", len(token), token[::-1])) % 997)
     named = ["<s>", "<pad>", "</s>", "<unk>", *shuffled, "madeupword0000", "<mask>"]
     return {token: index for index, token in enumerate(named)}
@@ -243,7 +244,7 @@ def write(name, text):
 BROKEN = {
     "no folder": (lambda f: (f / "config.json").unlink(), "config.json: expected a file of"),
     "no JSON": (write("config.json", "{"), "config.json: expected JSON"),
-    "bert": (config(model_type="bert"), "model_type: expected roberta, got 'bert'"),
+    "gpt2": (config(model_type="gpt2"), "model_type: expected one of roberta, .* got 'gpt2'"),
     "epsilon": (config(layer_norm_eps=1e-12), "layer_norm_eps: expected 1e-05, got 1e-12"),
     "relu": (config(hidden_act="relu"), "hidden_act: expected 'gelu', got 'relu'"),
     "size": (config(hidden_size=10**12), "encoder_embed_dim: expected a size"),
@@ -308,7 +309,7 @@ def test_export_refuses_what_hugging_face_cannot_compute(small, tmp_path):
 
 
 def test_bytes_are_numbered_as_gpt2_numbers_them():
-    ids = _gpt2_ids([])
+    ids = gpt2_ids([])
     known = {"!": 0, "~": 93, "ÿ": 187, "Ā": 188, "Ċ": 198, "Ġ": 220, "<|endoftext|>": 256}
     assert {symbol: ids[symbol] for symbol in known} == known
 
@@ -319,7 +320,7 @@ def test_gpt2_ids_are_gpt2s(real_dir):
         expected = json.load(file)
     with open(os.path.join(real_dir, "bpe", "vocab.bpe"), encoding="utf-8") as file:
         merges = [tuple(line.split()) for line in file.read().split("\n")[1:-1]]
-    assert _gpt2_ids(merges) == expected
+    assert gpt2_ids(merges) == expected
 
 
 def test_import_does_not_replace_another_models_vocabulary(vocabulary, tmp_path):

@@ -61,13 +61,18 @@ def add_commands(add: Add) -> None:
     running(predict)
     add_encoder_options(predict)
 
-    imports = add("import-hf", _import_hf, "A fairseq checkpoint from a Hugging Face RoBERTa.")
+    imports = add("import-hf", _import_hf, "A fairseq checkpoint from a Hugging Face folder.")
     imports.add_argument("folder", help="folder with config.json, weights and vocabulary")
     output(imports, "checkpoint to write (.pt); the vocabulary's files go beside it")
 
     exports_hf = add("export-hf", _export_hf, "A Hugging Face folder from a fairseq checkpoint.")
     exports_hf.add_argument("checkpoint", help="fairseq RoBERTa, with a head or without")
     add_encoder_options(exports_hf)
+    exports_hf.add_argument(
+        "--model-type",
+        choices=("roberta", "xlm-roberta", "camembert", "bert", "distilbert"),
+        help="class to write [roberta; with SentencePiece xlm-roberta or camembert, by dict.txt]",
+    )
     output(exports_hf, "folder to write")
 
 
@@ -268,14 +273,18 @@ def _export_hf(args: argparse.Namespace) -> int:
     from ..huggingface import export_folder
 
     make_encoder(args)  # are the files there, and are they what they should be?
-    if args.bpe == "sentencepiece":
-        raise DwtError("--bpe: expected gpt2 or bert, got sentencepiece, which is not exported yet")
     if args.bpe == "bert":
         tokens, dictionary = {"vocab_file": args.vocab_file}, args.dict
+    elif args.bpe == "sentencepiece":
+        tokens, dictionary = {"sentencepiece_model": args.sentencepiece_model}, args.dict
     else:
         names = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe"}
         tokens = {key: os.path.join(args.bpe_dir, name) for key, name in names.items()}
         dictionary = args.dict or os.path.join(args.bpe_dir, "dict.txt")
-    export_folder(args.checkpoint, args.output, dictionary, tokens, args.bpe_cased)
+    notes = export_folder(
+        args.checkpoint, args.output, dictionary, tokens, args.bpe_cased, args.model_type
+    )
     print(f"wrote {args.output}")
+    for note in notes:
+        print(note)
     return 0

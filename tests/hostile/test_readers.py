@@ -262,11 +262,11 @@ def test_a_checkpoint(one_of_each, tmp_path):
 @pytest.fixture(scope="module")
 def hub_folder(tmp_path_factory):
     """A Hugging Face RoBERTa with its tokenizer, as on the hub."""
-    from fairseq_dwt.huggingface import _gpt2_ids
+    from fairseq_dwt.huggingface.vocabulary import gpt2_ids
     from tests.test_huggingface import MERGES, save_hf
 
     folder = tmp_path_factory.mktemp("hf")
-    named = ["<s>", "<pad>", "</s>", "<unk>", *_gpt2_ids(MERGES), "<mask>"]
+    named = ["<s>", "<pad>", "</s>", "<unk>", *gpt2_ids(MERGES), "<mask>"]
     save_hf(folder, {token: index for index, token in enumerate(named)})
     return folder
 
@@ -348,3 +348,44 @@ def test_a_header_that_claims_more_than_there_is(claim, one_of_each, tmp_path):
     del value["sha256"]
     value["matrices"][0]["shape"] = [10**12, 10**12]
     assert answers(Ticket.loads, json.dumps(value)) is None
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    """A Hugging Face BERT with both kinds of tokenizer files."""
+    from tests.test_huggingface_families import save
+    from tests.test_huggingface_left_over import fast
+
+    folder = tmp_path_factory.mktemp("bert") / "hf"
+    save(folder, "bert", None)
+    fast(lambda found: None)(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "tokenizer.json"])
+def test_a_hugging_face_bert(name, bert_folder, tmp_path):
+    folder = tmp_path / "hf"
+    shutil.copytree(bert_folder, folder)
+    path = folder / name
+    whole = path.read_bytes()
+    cases = [damaged(whole)]
+    if name.endswith(".json"):
+        cases.append(altered(json.loads(whole)).map(lambda v: json.dumps(v).encode()))
+
+    @fuzz
+    @given(st.one_of(cases))
+    def check(data):
+        path.write_bytes(data)
+        answers(read_folder, str(folder))
+
+    check()
+
+
+@fuzz
+@given(st.data())
+def test_a_sentencepiece_model(data):
+    from fairseq_dwt.huggingface.pieces import Pieces, parse, serialize
+
+    scored = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("\u2581low", -1.5), ("é", -2.0)]
+    whole = serialize(Pieces(scored, b"table"))
+    answers(parse, data.draw(damaged(whole)), "x.model")
