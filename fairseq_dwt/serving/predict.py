@@ -153,8 +153,8 @@ class Predictor:
             encoded.append(torch.tensor(ids))
         if cut and not truncate:
             logger.warning(
-                f"{cut:,} of {len(encoded):,} examples are longer than {limit} tokens and were cut; "
-                "the task's run saw none so cut"
+                f"{cut:,} of {len(encoded):,} examples are longer than {limit} tokens and were "
+                "cut; the task's run cut none"
             )
         return encoded
 
