@@ -232,7 +232,7 @@ def glue_task(name: str) -> GlueTask:
     'sst_2'
     """
     # fairseq's own recipe names its folders RTE-bin
-    wanted = re.sub(r"[^a-z0-9]|[-_]bin$", "", name.lower())
+    wanted = re.sub(r"[-_]bin$|[^a-z0-9]", "", name.lower())
     for task in TASKS.values():
         if task.name.replace("_", "") == wanted:
             return task
