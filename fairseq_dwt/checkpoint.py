@@ -205,7 +205,9 @@ class Tuned:
         dtype: in which the model was trained.
         saved_dtype: of the tensors in the file.
         settings: of the task, by fairseq's names.
+        dataset_settings: of fairseq's ``dataset`` section.
         labels: label strings by class index, where the run recorded them; else None.
+        sentences: of an example, 1 or 2, where the run recorded it; else None.
         num_updates: updates made; None where unknown.
 
     Raises:
@@ -234,6 +236,8 @@ class Tuned:
         lm_head = lm_head_tensors(state["model"])
         self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
         self.settings = _section(state, "task")
+        self.dataset_settings = _section(state, "dataset")
+        self.sentences: Optional[int] = (state.get("task_state") or {}).get("sentences")
         labels = (state.get("task_state") or {}).get("labels")
         self.labels = [str(label) for label in labels] if isinstance(labels, list) else None
         history = state.get("optimizer_history") or [{}]

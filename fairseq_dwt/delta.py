@@ -47,6 +47,8 @@ SETTINGS = (
     "classification_head_name",
     "max_positions",
 )
+#: How the run cut rows that are too long; deltas of earlier versions do not say.
+SHORTEN = "shorten_method"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Delta:
         saved_dtype: of the checkpoint that it was exported from.
         task: name of the task, for people.
         made_by: the fairseq_dwt version that made it.
+        sentences: of an example, 1 or 2; None in a delta of an earlier version.
     """
 
     ticket: AnyTicket
@@ -142,6 +145,7 @@ class Delta:
     saved_dtype: torch.dtype
     task: Optional[str] = None
     made_by: str = __version__
+    sentences: Optional[int] = None
 
     @property
     def base(self) -> str:
@@ -195,6 +199,7 @@ class Delta:
             "saved_dtype": str(self.saved_dtype)[len("torch.") :],
             "task": self.task,
             "made_by": self.made_by,
+            "sentences": self.sentences,
         }
         metadata = {"format": FORMAT, "version": str(VERSION), "delta": json.dumps(header)}
         if isinstance(self.ticket, Ticket):
@@ -258,6 +263,8 @@ class Delta:
             if tensor.dtype != dtype:
                 raise DwtError(f"{path}: {name}: expected {dtype}, got {tensor.dtype}")
         settings = {name: header["settings"][name] for name in SETTINGS}
+        if SHORTEN in header["settings"]:
+            settings[SHORTEN] = header["settings"][SHORTEN]
         delta = cls(
             ticket,
             values,
@@ -268,6 +275,7 @@ class Delta:
             saved_dtype,
             header.get("task"),
             str(header["made_by"]),
+            header.get("sentences"),
         )
         check_head(delta.head, delta.labels, path)
         _check_settings(delta, path)
@@ -291,6 +299,7 @@ def _check_settings(delta: Delta, where: str) -> None:
         "init_token": tokens[0] is None or (type(tokens[0]) is int and tokens[0] >= 0),
         "separator_token": tokens[1] is None or (type(tokens[1]) is int and tokens[1] >= 0),
         "max_positions": type(settings["max_positions"]) is int and settings["max_positions"] > 0,
+        SHORTEN: settings.get(SHORTEN, "none") in ("none", "truncate", "random_crop"),
         "regression_target": settings["regression_target"] is False
         or (settings["regression_target"] is True and delta.num_classes == 1),
     }
@@ -300,6 +309,10 @@ def _check_settings(delta: Delta, where: str) -> None:
                 f"{where}: {key}: expected a setting that fits its head, got {settings[key]!r}; "
                 "export it again"
             )
+    if delta.sentences not in (None, 1, 2) or isinstance(delta.sentences, bool):
+        raise DwtError(
+            f"{where}: sentences: expected 1 or 2, got {delta.sentences!r}; export it again"
+        )
 
 
 def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str) -> AnyTicket:
@@ -354,6 +367,7 @@ def export(
     ticket: AnyTicket,
     labels: Sequence[str] = (),
     task: Optional[str] = None,
+    sentences: Optional[int] = None,
 ) -> Delta:
     """What ``tuned`` adds to its base.
 
@@ -363,6 +377,7 @@ def export(
         ticket: what was trained, cut to k.
         labels: label strings by class index; none for regression.
         task: name of the task, for people.
+        sentences: of an example, 1 or 2, where the checkpoint does not say.
 
     Raises:
         DwtError: the checkpoint differs from the base outside the ticket, or has no head, or more
@@ -395,6 +410,10 @@ def export(
     settings["classification_head_name"] = name
     settings["regression_target"] = bool(settings["regression_target"])
     settings["max_positions"] = settings["max_positions"] or pretrained.settings["max_positions"]
+    if tuned.settings.get(SHORTEN) is not None:
+        splits = str(tuned.settings.get("shorten_data_split_list") or "")
+        cuts_dev = not splits or "valid" in splits.split(",")
+        settings[SHORTEN] = str(tuned.settings[SHORTEN]) if cuts_dev else "none"
     origin = replace(ticket.origin, base=pretrained.fingerprint)
     delta = Delta(
         ticket=replace(ticket, origin=origin),
@@ -408,6 +427,7 @@ def export(
         dtype=tuned.dtype,
         saved_dtype=tuned.saved_dtype,
         task=task,
+        sentences=tuned.sentences if sentences is None else sentences,
     )
     check_head(delta.head, delta.labels, tuned.path)
     delta.check_width(pretrained.settings["encoder_embed_dim"], tuned.path)

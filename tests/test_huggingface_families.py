@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import string
-import sys
 from pathlib import Path
 
 import pytest

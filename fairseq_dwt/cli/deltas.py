@@ -12,7 +12,8 @@ from ..delta import DTYPES, Delta, export, merge
 from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..glue.encoders import add_encoder_options, make_encoder
-from ..glue.tasks import glue_task
+from ..glue.examples import read_examples, sentences_of
+from ..glue.tasks import glue_task, task_of_folder
 from ..sources import load_ticket
 from ..verify import moved_outside
 from .options import Add, check_running, ends_in, init, output, running, tuned
@@ -100,7 +101,11 @@ def _export(args: argparse.Namespace) -> int:
     pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
     labels, task = _labels(args.data, checkpoint)
     ticket = _ticket_beside(args.tuned) if args.ticket is None else load_ticket(args.ticket)
-    delta = export(pretrained, checkpoint, ticket.top(args.k), labels, task)
+    sentences = checkpoint.sentences
+    if args.data is not None:
+        second = os.path.join(args.data, "input1", "dict.txt")
+        sentences = 2 if os.path.isfile(second) else 1
+    delta = export(pretrained, checkpoint, ticket.top(args.k), labels, task, sentences)
     delta.save(args.output)
     head = sum(tensor.numel() for tensor in delta.head.values())
     print(
@@ -125,7 +130,7 @@ def _ticket_beside(checkpoint: str) -> AnyTicket:
 def _labels(data: Optional[str], checkpoint: Tuned) -> Tuple[List[str], Optional[str]]:
     """The label strings by class index, and the task's name."""
     data_of_run = str(checkpoint.settings.get("data") or "")
-    task = os.path.basename(os.path.normpath(data or data_of_run)) if data or data_of_run else None
+    task = task_of_folder(data or data_of_run) if data or data_of_run else None
     if checkpoint.settings.get("regression_target"):
         return [], task
     if data is None:
@@ -161,9 +166,17 @@ def _predict(args: argparse.Namespace) -> int:
         return _submit(args)
     if len(args.delta) != 1:
         raise DwtError(f"--delta: expected one without --glue-test, got {len(args.delta)}")
-    task = None if args.task is None else glue_task(args.task)
+    task, path = None if args.task is None else glue_task(args.task), args.delta[0]
+    known = Delta.load(path)
+    sentences = sentences_of(known.task, known.sentences, task, path)
+    regression = bool(known.settings["regression_target"])
+    if task is not None and task.regression != regression:
+        raise DwtError(
+            f"--task: expected a task of {'numbers' if regression else 'classes'} as {path} was "
+            f"trained on ({known.task or 'unnamed'}), got {task.folder}; leave --task out"
+        )
+    examples = read_examples(args.input, sentences, known.labels, regression)
     predictor, (delta,) = _predictor(args)
-    examples = _read_examples(args.input, None if task is None else task.num_inputs)
     predictions = predictor(delta, examples, progress=sys.stderr.isatty())
     scale = 1.0 if task is None else task.scale
 
@@ -230,31 +243,6 @@ def _submit(args: argparse.Namespace) -> int:
     if missing:
         print(f"the server also wants {', '.join(missing)}: add the deltas or test sets they need")
     return 0
-
-
-def _read_examples(path: Optional[str], sentences: Optional[int]) -> List[List[str]]:
-    name = path or "standard input"
-    try:
-        if path is None:
-            text = sys.stdin.buffer.read().decode("utf-8")
-        else:
-            with open(path, "rb") as file:
-                text = file.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DwtError(f"{name}: expected UTF-8 text ({error})") from None
-    # not splitlines: sentences may hold U+2028 and the like
-    lines = text.split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    examples = [line.rstrip("\r").split("\t") for line in lines]
-    wanted = sentences or (len(examples[0]) if examples else 1)
-    for number, example in enumerate(examples, start=1):
-        if len(example) != wanted or wanted > 2:
-            raise DwtError(
-                f"{name} line {number}: expected {min(wanted, 2)} sentence"
-                f"{'s separated by a tab' if wanted > 1 else ''}, got {len(example)} fields"
-            )
-    return examples
 
 
 def _import_hf(args: argparse.Namespace) -> int:

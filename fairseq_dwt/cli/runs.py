@@ -19,7 +19,7 @@ def add_commands(add: Add) -> None:
     evaluates = add("evaluate", _evaluate, "Every dev metric of a fine-tuned checkpoint.")
     evaluates.add_argument("checkpoint", help="of any stage, with its head")
     evaluates.add_argument("--task", required=True, help="GLUE task")
-    evaluates.add_argument("--data", help="its data-bin folder [data-bin/<TASK>]")
+    evaluates.add_argument("--data", help="its data-bin folder [data-bin/<TASK> or <TASK>-bin]")
     evaluates.add_argument("--json", action="store_true", help="print JSON")
     running(evaluates)
 
@@ -33,6 +33,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     task = glue_task(args.task)
     data = args.data or os.path.join("data-bin", task.folder)
+    if args.data is None and not os.path.isdir(data) and os.path.isdir(f"{task.folder}-bin"):
+        data = f"{task.folder}-bin"  # fairseq's own recipe
     found = evaluate(
         args.checkpoint,
         task,

@@ -6,12 +6,13 @@ finds a task under any spelling.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
 from fairseq_dwt.errors import DwtError
 
-__all__ = ["TASKS", "GlueTask", "Split", "Table", "glue_task"]
+__all__ = ["TASKS", "GlueTask", "Split", "Table", "glue_task", "task_of_folder"]
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ TASKS: dict[str, GlueTask] = {
 
 
 def glue_task(name: str) -> GlueTask:
-    """Find a task by name in any spelling: ``rte``, ``RTE``, ``SST-2``, ``sst_2``, ``sst2``.
+    """Find a task by name in any spelling: ``rte``, ``SST-2``, ``sst_2``, ``sst2``, ``RTE-bin``.
 
     Raises:
         DwtError: no GLUE task has this name.
@@ -230,8 +231,22 @@ def glue_task(name: str) -> GlueTask:
     >>> glue_task("SST-2").name
     'sst_2'
     """
-    wanted = re.sub(r"[^a-z0-9]", "", name.lower())
+    # fairseq's own recipe names its folders RTE-bin
+    wanted = re.sub(r"[-_]bin$|[^a-z0-9]", "", name.lower())
     for task in TASKS.values():
         if task.name.replace("_", "") == wanted:
             return task
     raise DwtError(f"unknown GLUE task {name!r}: use one of {', '.join(TASKS)}")
+
+
+def task_of_folder(path: str) -> str:
+    """The name of the task whose data lie in a folder; of no GLUE task, the folder's own name.
+
+    >>> task_of_folder("data/SST-2-bin/"), task_of_folder("data-bin/reviews")
+    ('SST-2', 'reviews')
+    """
+    name = os.path.basename(os.path.abspath(path))
+    try:
+        return glue_task(name).folder
+    except DwtError:
+        return name

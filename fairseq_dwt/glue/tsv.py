@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.tasks import GlueTask, Split, Table
 
-__all__ = ["RowReader", "Rows", "read_rows"]
+__all__ = ["RowReader", "Rows", "read_rows", "text_lines"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -114,23 +115,35 @@ class RowReader:
                 f"{path}: expected a GLUE file, there is none; download GLUE or repair it"
             )
         with open(path, "rb") as handle:
-            # Binary files end lines at \n only; text mode and str.splitlines would also cut
-            # sentences at \r, or at \x0b, U+0085, U+2028 and others.
-            for number, raw in enumerate(handle, start=1):
-                line = raw[:-1] if raw.endswith(b"\n") else raw
-                line = line[:-1] if line.endswith(b"\r") else line
-                if number == 1 and line.startswith(_BYTE_ORDER_MARK):
-                    line = line[len(_BYTE_ORDER_MARK) :]
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    position = self.bytes_read + raw.index(line) + error.start
-                    raise DwtError(
-                        f"{path} line {number}: expected UTF-8, got byte "
-                        f"0x{line[error.start]:02x} at byte offset {position}; convert it to UTF-8"
-                    ) from error
+            for number, text, size in text_lines(handle, str(path)):
                 yield number, text
-                self.bytes_read += len(raw)
+                self.bytes_read += size
+
+
+def text_lines(handle: BinaryIO, where: str) -> Iterator[tuple[int, str, int]]:
+    """Number, text and bytes of each line, without its end (LF or CRLF) and byte order mark.
+
+    Raises:
+        DwtError: a line is not UTF-8; ``where`` names the file.
+    """
+    before = 0
+    # Binary files end lines at \n only; text mode and str.splitlines would also cut
+    # sentences at \r, or at \x0b, U+0085, U+2028 and others.
+    for number, raw in enumerate(handle, start=1):
+        line = raw[:-1] if raw.endswith(b"\n") else raw
+        line = line[:-1] if line.endswith(b"\r") else line
+        if number == 1 and line.startswith(_BYTE_ORDER_MARK):
+            line = line[len(_BYTE_ORDER_MARK) :]
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            position = before + raw.index(line) + error.start
+            raise DwtError(
+                f"{where} line {number}: expected UTF-8, got byte "
+                f"0x{line[error.start]:02x} at byte offset {position}; convert it to UTF-8"
+            ) from error
+        yield number, text, len(raw)
+        before += len(raw)
 
 
 def _check_header(path: Path, line: str, task: GlueTask, table: Table) -> None:

@@ -14,6 +14,7 @@ from ..element_mask import AnyTicket, ElementMask
 from ..errors import DwtError
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
+from ..glue.tasks import task_of_folder
 from ..sources import load_ticket
 
 __all__ = ["Run", "find_runs", "read_run"]
@@ -135,11 +136,12 @@ def read_run(folder: str) -> Run:
     trained = next(filter(None, map(_TRAINED.search, reversed(log))), None)
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
     ticket = _ticket(folder)
+    source = None if ticket is None else ticket.origin.task
     predictions = os.path.join(folder, "predictions.tsv")
     return Run(
         folder=folder,
         method=_method(config, ticket),
-        task=os.path.basename(os.path.normpath(config.task.data)),
+        task=task_of_folder(config.task.data),
         lr=float(config.optimization.lr[0]),
         seed=config.common.seed,
         metric=metric,
@@ -147,7 +149,7 @@ def read_run(folder: str) -> Run:
         trained=numbers[0],
         pretrained=numbers[1],
         finished=any(_DONE in line for line in log),
-        source=None if ticket is None else ticket.origin.task,
+        source=task_of_folder(source) if source else None,
         training=[(update, *point) for update, point in sorted(training.items())],
         predictions=Predictions.load(predictions) if os.path.isfile(predictions) else None,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Dict, List
 
 import torch
+from fairseq.data import FairseqDataset
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from tqdm import tqdm
 
@@ -14,9 +16,12 @@ from ..errors import DwtError
 from ..glue.metrics import scores
 from ..glue.tasks import GlueTask
 from ..products import products_in_fp32
+from ..tasks._data import LONG_ROWS, label_names
 from .model import load_roberta
 
 __all__ = ["evaluate"]
+
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -58,8 +63,11 @@ def evaluate(
     model.to(device=device, dtype=dtype).eval()
 
     known = {"num_classes", "init_token", "separator_token", "regression_target", "max_positions"}
+    known |= {"shorten_method", "shorten_data_split_list"}
     settings = {key: tuned.settings[key] for key in known if tuned.settings.get(key) is not None}
-    config = SentencePredictionConfig(**{**settings, "data": data, "no_shuffle": True, "seed": 1})
+    config = SentencePredictionConfig(**{**settings, "data": data, "no_shuffle": True})
+    # a random crop is of the run's seed
+    config.seed = int(tuned.settings.get("seed") or 1)
     if not os.path.isfile(os.path.join(data, "input0", "dict.txt")):
         raise DwtError(
             f"{data}: expected the data-bin folder of {task.folder}, found no input0/dict.txt; "
@@ -76,7 +84,8 @@ def evaluate(
         except (FileNotFoundError, AssertionError) as error:
             raise DwtError(f"{data}: expected a dev set {split!r}, found none ({error})") from None
         rows = reader.dataset(split)
-        order = sorted(range(len(rows)), key=lambda row: -int(rows.size(row)))
+        kept = _fitting_rows(rows, reader.max_positions(), tuned, f"{data}: {split}")
+        order = sorted(kept, key=lambda row: -int(rows.size(row)))
         predictions, targets = torch.empty(len(rows)), torch.empty(len(rows))
         starts = range(0, len(order), batch_size)
         for start in tqdm(starts, desc=split, unit="batch", disable=not progress):
@@ -88,9 +97,25 @@ def evaluate(
             ids = batch["id"].view(-1)
             predictions[ids] = output.squeeze(1) if task.regression else output.argmax(1).float()
             targets[ids] = batch["target"].view(-1).float()
-        result = scores(task.metrics, predictions, targets, positive=positive)
+        result = scores(task.metrics, predictions[kept], targets[kept], positive=positive)
         found[split] = {metric: 100 * value for metric, value in result.items()}
     return found
+
+
+def _fitting_rows(rows: FairseqDataset, limit: int, tuned: Tuned, where: str) -> List[int]:
+    """The rows that the run validated on (DwtError where it would have failed at one)."""
+    kept = [row for row in range(len(rows)) if int(rows.size(row)) <= limit]
+    long = len(rows) - len(kept)
+    if not long:
+        return kept
+    told = f"{long:,} of {len(rows):,} rows are longer than {limit} tokens"
+    if not kept or not tuned.dataset_settings.get("skip_invalid_size_inputs_valid_test"):
+        raise DwtError(
+            f"{where}: expected rows that the model has positions for, but {told}; evaluate a "
+            f"run with one of these settings: {LONG_ROWS}"
+        )
+    logger.warning(f"{where}: {told} and are left out, as in the run")
+    return kept
 
 
 def _head_name(tuned: Tuned) -> str:
@@ -114,10 +139,7 @@ def _positive(reader: SentencePredictionTask, tuned: Tuned, task: GlueTask, data
     if task.regression:
         return 1
     dictionary = reader.label_dictionary
-    labels = [
-        symbol for symbol in dictionary.symbols[dictionary.nspecial :]
-        if symbol != "<mask>" and not symbol.startswith("madeupword")
-    ]  # fmt: skip
+    labels = label_names(dictionary)
     if sorted(labels) != sorted(task.labels):
         raise DwtError(
             f"{data}: expected the labels of {task.folder} ({', '.join(sorted(task.labels))}), got "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import List, Sequence, Union
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import Pretrained
-from ..delta import Delta
+from ..delta import SHORTEN, Delta
 from ..errors import DwtError
 from ..glue.binarize import load_dictionary
 from ..glue.encoders import Encoder
@@ -19,6 +20,8 @@ from .attach import DeltaHost
 from .model import load_roberta
 
 __all__ = ["Prediction", "Predictor"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,18 @@ class Predictor:
     def tokens(self, delta: Delta, examples: Sequence[Sequence[str]]) -> List[Tensor]:
         """Token indices of each example, int64 (length,), as fairseq's task builds them.
 
-        An example that is too long for the model is cut to ``max_positions`` and keeps its
-        end-of-sentence mark.
+        An example that is too long for the model is cut to ``max_positions`` as the task's run cut
+        it; where that cut none, it keeps its end-of-sentence mark, and a warning tells how many.
         """
         for number, example in enumerate(examples, start=1):
             if len(example) not in (1, 2):
                 raise DwtError(
                     f"example {number}: expected one sentence or two, got {len(example)}"
+                )
+            if delta.sentences not in (None, len(example)):
+                raise DwtError(
+                    f"example {number}: expected {delta.sentences} sentences as in the task's "
+                    f"training, got {len(example)}"
                 )
         # stripped, and tokens split, as in preprocessing
         flat = [sentence.strip() for example in examples for sentence in example]
@@ -132,16 +140,22 @@ class Predictor:
                     f"delta: expected special tokens below {len(self._dictionary)}, got {side}"
                 )
         index_of, unknown = self._dictionary.indices.get, self._dictionary.unk()
-        end = self._dictionary.eos()
-        encoded = []
+        end, truncate = self._dictionary.eos(), delta.settings.get(SHORTEN) == "truncate"
+        encoded, cut = [], 0
         for example in examples:
             ids: List[int] = []
             for begin, _ in zip(sides, example):
                 ids += [] if begin is None else [int(begin)]
                 ids += [index_of(token, unknown) for token in next(lines).split()] + [end]
             if len(ids) > limit:
-                ids = [*ids[: limit - 1], end]
+                ids = ids[:limit] if truncate else [*ids[: limit - 1], end]
+                cut += 1
             encoded.append(torch.tensor(ids))
+        if cut and not truncate:
+            logger.warning(
+                f"{cut:,} of {len(encoded):,} examples are longer than {limit} tokens and were "
+                "cut; the task's run cut none"
+            )
         return encoded
 
 

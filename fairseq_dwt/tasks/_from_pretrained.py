@@ -29,6 +29,7 @@ from ..l1 import first_difference
 from ..optim.dominant_ticket import DominantTicket
 from ..products import products_in_fp32
 from ._batches import ByLength
+from ._data import check_data
 from ._interrupt import survive_interruptions
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
 from ._start import accept_files, keep_own_lm_head
@@ -112,9 +113,9 @@ class FromPretrainedTask(SentencePredictionTask):
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
         pretrained = Pretrained(launch.pretrained_file(root))
-        _check_data(cfg.data)
         # fairseq's build_model gives this to the model
         cfg.max_positions = pretrained.settings["max_positions"]
+        check_data(cfg, root.dataset, pretrained)
         task = super().setup_task(cfg, **kwargs)
         task.root, task.pretrained, task._resumed = root, pretrained, resumed
         names = [name for name in cfg.metrics.split(",") if name]
@@ -198,6 +199,8 @@ class FromPretrainedTask(SentencePredictionTask):
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint keeps of the task."""
         state = {**super().state_dict(), **early_stopping_state(), "labels": self._labels()}
+        second = os.path.join(self.cfg.data, "input1", f"{self.root.dataset.train_subset}.idx")
+        state["sentences"] = 2 if os.path.isfile(second) else 1
         # a ticket's optimizer keeps the copies itself, of the trained entries alone
         inside_ticket = isinstance(getattr(self._optimizer, "fp32_optimizer", None), DominantTicket)
         named = self.model.named_parameters()
@@ -271,14 +274,6 @@ class FromPretrainedTask(SentencePredictionTask):
 
     def _percent(self, name: str, _meters: Any) -> float:
         return self._dev_scores.percent(name)
-
-
-def _check_data(data: str) -> None:
-    if not os.path.isfile(os.path.join(data, "input0", "dict.txt")):
-        raise DwtError(
-            f"task.data: expected a folder that preprocess.py wrote (input0/dict.txt, label/…), "
-            f"found none at {data}; run examples/glue/preprocess.py or check the path"
-        )
 
 
 @contextmanager

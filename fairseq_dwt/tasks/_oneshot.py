@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..glue.tasks import task_of_folder
 from ..matrices import canonical_name, is_head
 from ..oneshot import Settling, find_ticket
 from ..sources import origin_of
@@ -133,7 +134,7 @@ def find_oneshot(
     origin = origin_of(
         ONESHOT,
         task.pretrained,
-        task=os.path.basename(os.path.normpath(task.cfg.data)),
+        task=task_of_folder(task.cfg.data),
         seed=root.common.seed,
     )
     training = model.training

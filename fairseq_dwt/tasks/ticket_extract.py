@@ -13,6 +13,7 @@ from fairseq.tasks import register_task
 
 from .. import extraction, launch
 from ..checkpoint import model_tensors
+from ..glue.tasks import task_of_folder
 from ..matrices import canonical_name, count_by_kind, is_head, is_layer
 from ..sources import origin_of
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
@@ -104,7 +105,7 @@ class TicketExtractTask(FromPretrainedTask):
         origin = origin_of(
             "dominant",
             self.pretrained,
-            task=os.path.basename(os.path.normpath(self.cfg.data)),
+            task=task_of_folder(self.cfg.data),
             sigma=self.cfg.sigma,
             l1_lambda=getattr(self._criterion, "l1_lambda", None),
             num_updates=current,

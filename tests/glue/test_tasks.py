@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.tasks import TASKS, glue_task
+from fairseq_dwt.glue.tasks import TASKS, glue_task, task_of_folder
 
 from .fairseq_recipe import COLUMNS, MNLI_DEV_LABEL
 
@@ -114,3 +114,16 @@ def test_lookup_of_no_task(name):
 def test_tasks_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TASKS["rte"].folder = "elsewhere"
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_folders_of_fairseqs_own_recipe(task):
+    for name in (task.folder, f"{task.folder}-bin", f"{task.name}_bin", f"a/b-bin/{task.folder}/"):
+        assert task_of_folder(name) == task.folder
+    assert glue_task(f"{task.folder}-bin") is task
+
+
+def test_a_folder_of_no_task_keeps_its_name():
+    assert [task_of_folder(f"x/{n}") for n in ("mine", "mine-bin", "bin")] == [
+        "mine", "mine-bin", "bin",
+    ]  # fmt: skip

@@ -120,7 +120,7 @@ print(json.dumps(rows))
     for text, task, message in (
         ("a\tb\tc\n", [], "line 1: expected 2 sentences separated by a tab, got 3 fields"),
         ("a\tb\nc\n", [], "line 2: expected 2 sentences separated by a tab, got 1 fields"),
-        ("a\tb\n", ["--task", "cola"], "line 1: expected 1 sentence, got 2 fields"),
+        ("a\tb\n", ["--task", "cola"], "--task: expected a task of 2 sentences"),
         ("a\tb\n", ["--task", "nope"], "unknown GLUE task"),
     ):
         pairs.write_text(text)
