@@ -13,7 +13,7 @@ import warnings
 from importlib import import_module
 from typing import Any, Dict, Optional, Sequence, Union
 
-import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,12 +23,11 @@ from .errors import DwtError
 __all__ = [
     "compose",
     "pretrained_file",
-    "refuse_sharding",
     "resolve_paths",
     "save_as",
     "set_shape",
-    "settle_precision",
-    "trains_on_gpu",
+    "settle_folder",
+    "settle_schedule",
     "wrapped_config",
 ]
 
@@ -77,6 +76,8 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
         )
     hydra_init(name)
     GlobalHydra.instance().clear()
+    plugin: Any = import_module(_PLUGIN)
+    plugin.own_config_is_composed = found[0] != ours
     try:
         # that fairseq's schema has the config's name, and that no Hydra version is asked for
         with warnings.catch_warnings():
@@ -85,13 +86,15 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
                 cfg = hydra.compose(config_name=name, overrides=list(overrides))
         if OmegaConf.is_interpolation(cfg.common, "fp16"):
             # ${dwt:fp16} asks Hydra for the config that runs, and none does
-            cfg.common.fp16 = import_module(_PLUGIN).automatic_fp16(cfg.common)
+            cfg.common.fp16 = plugin.automatic_fp16(cfg.common)
         add_defaults(cfg)
         with omegaconf_no_object_check():
             plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
             composed = OmegaConf.create(plain)
     except (HydraException, OmegaConfBaseException) as error:
         raise DwtError(f"--config-name {name}: {str(error).splitlines()[0]}") from None
+    finally:
+        plugin.own_config_is_composed = False
     assert isinstance(composed, DictConfig)
     OmegaConf.set_struct(composed, True)
     return composed
@@ -149,84 +152,30 @@ def pretrained_file(root: DictConfig) -> str:
     return os.path.abspath(path)
 
 
-def trains_on_gpu(root: DictConfig) -> bool:
-    """Whether fairseq's trainer will run this config on a GPU."""
-    return torch.cuda.is_available() and not root.common.cpu
+def settle_folder(root: DictConfig) -> None:
+    """Give a run the folder that Hydra made for it, whether Hydra changed into it or not.
 
-
-def settle_precision(root: DictConfig) -> None:
-    """See that one precision is asked for, which this machine has, before the trainer is built.
-
-    ``${dwt:fp16}`` of our configs is fp16 on a GPU unless ``common`` names something else. In
-    masked mode fp16 keeps its parameters separate: flattened, a matrix no longer tells which of its
-    entries are trained.
-
-    Args:
-        root: fairseq's whole config; edited in place.
-
-    Raises:
-        DwtError: two precisions, fp16 without a GPU, or amp.
+    Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs.
     """
-    common = root.common
-    _hide_gpu(common.cpu)
-    if common.amp:
-        raise DwtError(
-            "common.amp: fairseq's AMP optimizer divides gradients by the loss scale twice (it "
-            "unscales one object and steps another); train with common.fp16=true or "
-            "common.bf16=true"
-        )
-    if common.fp16 and common.bf16:
-        raise DwtError(
-            "common.fp16, common.bf16: expected one precision, got both; leave one of them out"
-        )
-    if common.fp16 and not trains_on_gpu(root):
-        where = "common.cpu=true" if common.cpu else "a machine without one"
-        raise DwtError(
-            f"common.fp16: fairseq trains in fp16 on a GPU only, got {where}; leave common.fp16 "
-            "out to train in fp32"
-        )
-    ticket = root.get("optimizer") or {}
-    if ticket.get("_name") == "dominant_ticket" and str(ticket.get("mode")) == "masked":
-        with open_dict(common):
-            common.fp16_no_flatten_grads = True
+    if root.checkpoint.save_dir != "." or not HydraConfig.initialized():
+        return
+    # hydra 1.0 has no such key, and always changes into the folder
+    runtime: Any = HydraConfig.get().runtime
+    if "output_dir" in runtime:
+        root.checkpoint.save_dir = runtime.output_dir
 
 
-def _hide_gpu(hidden: bool) -> None:
-    """With ``common.cpu`` let no one find a GPU, which fairseq asks for in places that forget it.
+def settle_schedule(root: DictConfig) -> None:
+    """Refuse a learning rate that decays over no updates (DwtError), where fairseq asserts.
 
-    (``clip_grad_norm_`` and the handling of an overflow move norms to a GPU that is there.)
+    ``optimization.max_update=0`` is no limit to fairseq, and our configs decay over that number.
     """
-    stock = getattr(torch.cuda.is_available, "stock", torch.cuda.is_available)
-
-    def is_available() -> bool:
-        return False
-
-    is_available.stock = stock  # type: ignore[attr-defined]
-    torch.cuda.is_available = is_available if hidden else stock
-
-
-def refuse_sharding(root: DictConfig) -> None:
-    """Refuse settings under which a weight, its fp32 copy or its state cannot be told from others.
-
-    Raises:
-        DwtError: ``fully_sharded``, memory-efficient half precision, or ZeRO inside a ticket.
-    """
-    if root.distributed_training.ddp_backend == "fully_sharded":
+    scheduler = root.lr_scheduler
+    if "total_num_update" in scheduler and not float(scheduler.total_num_update) > 0:
         raise DwtError(
-            "distributed_training.ddp_backend: fully_sharded flattens all weights into one, of "
-            "which neither θ − θ0 nor a ticket can be told; use legacy_ddp, c10d or pytorch_ddp"
-        )
-    for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
-        if root.common[name]:
-            raise DwtError(
-                f"common.{name}: it avoids fp32 copies of the weights, from which θ − θ0 is "
-                "counted and a run resumes exactly; leave it off"
-            )
-    inside_ticket = (root.get("optimizer") or {}).get("_name") == "dominant_ticket"
-    if inside_ticket and root.distributed_training.zero_sharding != "none":
-        raise DwtError(
-            "distributed_training.zero_sharding: a ticket's optimizer states are too small to "
-            "shard and are saved whole; set it to none"
+            "lr_scheduler.total_num_update: expected the number of updates over which the learning "
+            f"rate decays, got {scheduler.total_num_update:g}; with optimization.max_update=0 (no "
+            "limit) set it to optimization.max_epoch times the updates of an epoch"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -30,10 +31,8 @@ def sentences_of(
     """
     known = recorded
     if known is None and task_name is not None:
-        try:
+        with contextlib.suppress(DwtError):  # a task of the user's own
             known = glue_task(task_name).num_inputs
-        except DwtError:
-            pass  # a task of the user's own
     if asked is not None and known not in (None, asked.num_inputs):
         raise DwtError(
             f"--task: expected a task of {_sentences(known or 1)} as {where} was trained on "

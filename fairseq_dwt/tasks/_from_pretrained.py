@@ -27,11 +27,13 @@ from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..l1 import first_difference
 from ..optim.dominant_ticket import DominantTicket
+from ..precision import settle_precision
 from ..products import products_in_fp32
 from ._batches import ByLength
 from ._data import check_data
 from ._interrupt import survive_interruptions
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
+from ._same_run import check_precision
 from ._start import accept_files, keep_own_lm_head
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
@@ -106,9 +108,12 @@ class FromPretrainedTask(SentencePredictionTask):
         survive_interruptions()
         root = cfg._get_root()  # type: ignore[attr-defined]
         accept_files()
+        launch.settle_folder(root)
         hold_folder(root)
         resumed = resume(root)
-        launch.settle_precision(root)
+        settle_precision(root)
+        launch.settle_schedule(root)
+        check_precision(root)
         launch.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
@@ -198,7 +203,7 @@ class FromPretrainedTask(SentencePredictionTask):
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint keeps of the task."""
-        state = {**super().state_dict(), **early_stopping_state(), "labels": self._labels()}
+        state = {**super().state_dict(), **early_stopping_state(), "labels": self.labels()}
         second = os.path.join(self.cfg.data, "input1", f"{self.root.dataset.train_subset}.idx")
         state["sentences"] = 2 if os.path.isfile(second) else 1
         # a ticket's optimizer keeps the copies itself, of the trained entries alone
@@ -207,7 +212,7 @@ class FromPretrainedTask(SentencePredictionTask):
         half = halves.state(self._optimizer, named, weights=not inside_ticket)
         return {**state, halves.KEY: half} if half else state
 
-    def _labels(self) -> List[str]:
+    def labels(self) -> List[str]:
         """Label strings by class index; none for regression."""
         if self.cfg.regression_target:
             return []

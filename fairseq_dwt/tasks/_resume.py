@@ -1,4 +1,4 @@
-"""Launching a run again: what fairseq forgets between two launches, and what must not change."""
+"""Launching a run again: what fairseq forgets between two launches."""
 
 import fcntl
 import logging
@@ -13,12 +13,9 @@ from omegaconf import DictConfig, open_dict
 
 from .. import halves
 from ..checkpoint import load_checkpoint
-from ..element_mask import AnyTicket
 from ..errors import DwtError
-from ..sources import load_ticket
 
 __all__ = [
-    "check_same_run",
     "checkpoint_to_resume",
     "early_stopping_state",
     "hold_folder",
@@ -29,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"
 _LOCK = ".lock"
-_TICKETS = ("ticket.json", "ticket.safetensors")
 #: Locks on run folders, which end with this process however it ends.
 _HELD: Dict[str, IO[str]] = {}
 
@@ -109,33 +105,6 @@ def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
             "bit for bit as if it had not been interrupted"
         )
     return None
-
-
-def check_same_run(root: DictConfig, base: str, ticket: Optional[AnyTicket] = None) -> None:
-    """Refuse to resume a run of another pre-trained model, or inside another ticket.
-
-    Args:
-        root: fairseq's whole config.
-        base: fingerprint of the pre-trained file.
-        ticket: stage 2's ticket; None in stage 1.
-
-    Raises:
-        DwtError: the run folder's checkpoints belong to another run.
-    """
-    if checkpoint_to_resume(root) is None:
-        return
-    for name in _TICKETS:
-        path = os.path.join(root.checkpoint.save_dir, name)
-        if not os.path.isfile(path):
-            continue
-        found = load_ticket(path)
-        same = found.origin.base in (None, base)
-        if not same or (ticket is not None and found.digest() != ticket.digest()):
-            raise DwtError(
-                f"{os.path.abspath(path)}: expected the {'ticket' if same else 'model'} of this "
-                "run, got the one of another whose checkpoints are here; choose another "
-                "hydra.run.dir, or remove that run"
-            )
 
 
 def checkpoint_to_resume(root: DictConfig) -> Optional[str]:

@@ -11,13 +11,14 @@ import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from .. import extraction, launch
+from .. import extraction
 from ..checkpoint import model_tensors
 from ..glue.tasks import task_of_folder
 from ..matrices import canonical_name, count_by_kind, is_head, is_layer
+from ..precision import refuse_sharding
 from ..sources import origin_of
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
-from ._resume import check_same_run
+from ._same_run import check_same_run
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]
 
@@ -57,12 +58,12 @@ class TicketExtractTask(FromPretrainedTask):
     def setup_task(cls, cfg: TicketExtractConfig, **kwargs: Any) -> "TicketExtractTask":
         """As the base task, and refuse what would hide θ − θ0 (DwtError)."""
         task = super().setup_task(cfg, **kwargs)
-        launch.refuse_sharding(task.root)
+        refuse_sharding(task.root)
         return task
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of which the transformer layers and the head are trained."""
-        check_same_run(self.root, self.pretrained.fingerprint)
+        check_same_run(self)
         model = super().build_model(cfg)
         for name, parameter in model.named_parameters():
             canonical = canonical_name(name)

@@ -12,19 +12,19 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
-from .. import launch
 from ..compact import make_compact, write_back
 from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..masked import freeze_outside, trained_masks
 from ..matrices import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
+from ..precision import refuse_sharding
 from ..sources import open_ticket
 from ..ticket import Ticket
 from ._ema import average_inside
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 from ._oneshot import ONESHOT, oneshot_ticket
-from ._resume import check_same_run
+from ._same_run import check_same_run
 
 __all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
 
@@ -50,7 +50,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         """As the base task, and refuse what would move weights outside the ticket (DwtError)."""
         task = super().setup_task(cfg, **kwargs)
         if task._has_ticket:
-            launch.refuse_sharding(task.root)
+            refuse_sharding(task.root)
         if task._is_compact and task.cfg.attention != "sdpa":
             raise DwtError(
                 "task.attention: fairseq's attention goes around the layers that compact training "
@@ -72,6 +72,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         model = super().build_model(cfg)
         head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
         if not self._has_ticket:
+            check_same_run(self)
             self._log("full fine-tuning", self.pretrained.num_parameters, head)
             return model
         ticket = self._open_ticket(self.root.optimizer, model)
@@ -118,7 +119,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         folder = self.root.checkpoint.save_dir
         extension = "json" if isinstance(ticket, Ticket) else "safetensors"
         path = os.path.join(folder, f"ticket.{extension}")
-        check_same_run(self.root, self.pretrained.fingerprint, ticket)
+        check_same_run(self, ticket)
         if is_master(self.root.distributed_training):
             ticket.save(path)
 

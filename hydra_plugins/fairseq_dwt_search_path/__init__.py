@@ -44,6 +44,10 @@ with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
 
 
+#: Set by fairseq_dwt.launch.compose, whose command line says nothing to Hydra.
+own_config_is_composed = False
+
+
 def _named_config_is_ours(configs: str) -> bool:
     """Whether ``--config-name`` names a config of ours, and ``--config-dir`` holds no such file."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -57,6 +61,15 @@ def _named_config_is_ours(configs: str) -> bool:
     return not (known.config_dir and os.path.isfile(os.path.join(known.config_dir, file)))
 
 
+def _own_config_is_launched() -> bool:
+    """Whether ``fairseq-hydra-train`` launches a config of ``--config-dir``, which may use ours."""
+    program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    return own_config_is_composed or (
+        program in ("fairseq-hydra-train", "hydra_train")
+        and any(argument.split("=")[0] in ("--config-dir", "-cd") for argument in sys.argv[1:])
+    )
+
+
 class FairseqDwtSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         configs = os.path.join(_package_folder(), "configs")
@@ -65,3 +78,6 @@ class FairseqDwtSearchPath(SearchPathPlugin):
             # Prepended: fairseq stores its schema under the very name that --config-name gives,
             # and what comes first answers.
             search_path.prepend("fairseq_dwt", "file://" + configs)
+        elif _own_config_is_launched():
+            # Appended: base, glue/ and method/ are found unless the user has files of those names.
+            search_path.append("fairseq_dwt", "file://" + configs)

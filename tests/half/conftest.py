@@ -7,11 +7,11 @@ import os
 import pytest
 import torch
 
-from fairseq_dwt import launch, products
+from fairseq_dwt import precision, products
 
 from .imitation import imitated_gpu
 
-trains_on_gpu = launch.trains_on_gpu  # as it is without the imitation
+trains_on_gpu = precision.trains_on_gpu  # as it is without the imitation
 
 ON_GPU = bool(os.environ.get("DWT_GPU"))
 _DEVICE = ["common.cpu=false"] if ON_GPU else []

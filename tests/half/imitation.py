@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 import fairseq_dwt
-from fairseq_dwt import launch
+from fairseq_dwt import precision
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def imitated_gpu() -> Iterator[None]:
     """Let fp16 train on this machine's CPU, flattened unless the config says otherwise."""
     with ExitStack() as stack:
         for patch in (
-            mock.patch.object(launch, "trains_on_gpu", lambda root: True),
+            mock.patch.object(precision, "trains_on_gpu", lambda root: True),
             # the device of flattened copies: a CPU tensor's has no number
             mock.patch.object(torch.cuda, "current_device", lambda: None),
             mock.patch.object(torch.Tensor, "cuda", lambda self, *args, **kwargs: self),

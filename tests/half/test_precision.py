@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from fairseq_dwt import DwtError, launch
+from fairseq_dwt import DwtError, precision
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.sources import load_ticket
 from tests.conftest import compose
@@ -21,13 +21,13 @@ MACHINE = HYDRA_TRAIN if ON_GPU else [os.path.abspath(machine_with_gpu.__file__)
 
 @pytest.fixture(autouse=True)
 def without_imitation(monkeypatch):
-    monkeypatch.setattr(launch, "trains_on_gpu", trains_on_gpu)
+    monkeypatch.setattr(precision, "trains_on_gpu", trains_on_gpu)
 
 
 def settled(monkeypatch, *overrides, gpu=True):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     cfg = compose("full_rte", ["task.cwd=/", *overrides])
-    launch.settle_precision(cfg)
+    precision.settle_precision(cfg)
     return cfg.common
 
 

@@ -1,0 +1,91 @@
+"""Which precision a run trains in: settled here, before fairseq's trainer is built."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig, open_dict
+
+from .errors import DwtError
+
+__all__ = ["refuse_sharding", "settle_precision", "trains_on_gpu"]
+
+
+def trains_on_gpu(root: DictConfig) -> bool:
+    """Whether fairseq's trainer will run this config on a GPU."""
+    return torch.cuda.is_available() and not root.common.cpu
+
+
+def settle_precision(root: DictConfig) -> None:
+    """See that one precision is asked for, which this machine has, before the trainer is built.
+
+    ``${dwt:fp16}`` of our configs is fp16 on a GPU unless ``common`` names something else. In
+    masked mode fp16 keeps its parameters separate: flattened, a matrix no longer tells which of its
+    entries are trained.
+
+    Args:
+        root: fairseq's whole config; edited in place.
+
+    Raises:
+        DwtError: two precisions, fp16 without a GPU, or amp.
+    """
+    common = root.common
+    _hide_gpu(common.cpu)
+    if common.amp:
+        raise DwtError(
+            "common.amp: fairseq's AMP optimizer divides gradients by the loss scale twice (it "
+            "unscales one object and steps another); train with common.fp16=true or "
+            "common.bf16=true"
+        )
+    if common.fp16 and common.bf16:
+        raise DwtError(
+            "common.fp16, common.bf16: expected one precision, got both; leave one of them out"
+        )
+    if common.fp16 and not trains_on_gpu(root):
+        where = "common.cpu=true" if common.cpu else "a machine without one"
+        raise DwtError(
+            f"common.fp16: fairseq trains in fp16 on a GPU only, got {where}; leave common.fp16 "
+            "out to train in fp32"
+        )
+    ticket = root.get("optimizer") or {}
+    if ticket.get("_name") == "dominant_ticket" and str(ticket.get("mode")) == "masked":
+        with open_dict(common):
+            common.fp16_no_flatten_grads = True
+
+
+def _hide_gpu(hidden: bool) -> None:
+    """With ``common.cpu`` let no one find a GPU, which fairseq asks for in places that forget it.
+
+    (``clip_grad_norm_`` and the handling of an overflow move norms to a GPU that is there.)
+    """
+    stock = getattr(torch.cuda.is_available, "stock", torch.cuda.is_available)
+
+    def is_available() -> bool:
+        return False
+
+    is_available.stock = stock  # type: ignore[attr-defined]
+    torch.cuda.is_available = is_available if hidden else stock
+
+
+def refuse_sharding(root: DictConfig) -> None:
+    """Refuse settings under which a weight, its fp32 copy or its state cannot be told from others.
+
+    Raises:
+        DwtError: ``fully_sharded``, memory-efficient half precision, or ZeRO inside a ticket.
+    """
+    if root.distributed_training.ddp_backend == "fully_sharded":
+        raise DwtError(
+            "distributed_training.ddp_backend: fully_sharded flattens all weights into one, of "
+            "which neither θ − θ0 nor a ticket can be told; use legacy_ddp, c10d or pytorch_ddp"
+        )
+    for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
+        if root.common[name]:
+            raise DwtError(
+                f"common.{name}: it avoids fp32 copies of the weights, from which θ − θ0 is "
+                "counted and a run resumes exactly; leave it off"
+            )
+    inside_ticket = (root.get("optimizer") or {}).get("_name") == "dominant_ticket"
+    if inside_ticket and root.distributed_training.zero_sharding != "none":
+        raise DwtError(
+            "distributed_training.zero_sharding: a ticket's optimizer states are too small to "
+            "shard and are saved whole; set it to none"
+        )
