@@ -77,7 +77,8 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
     hydra_init(name)
     GlobalHydra.instance().clear()
     plugin: Any = import_module(_PLUGIN)
-    plugin.own_config_is_composed = found[0] != ours
+    own = found[0] != ours
+    plugin.composed = os.path.join(found[0], f"{name}.yaml") if own else None
     try:
         # that fairseq's schema has the config's name, and that no Hydra version is asked for
         with warnings.catch_warnings():
@@ -94,7 +95,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
     except (HydraException, OmegaConfBaseException) as error:
         raise DwtError(f"--config-name {name}: {str(error).splitlines()[0]}") from None
     finally:
-        plugin.own_config_is_composed = False
+        plugin.composed = None
     assert isinstance(composed, DictConfig)
     OmegaConf.set_struct(composed, True)
     return composed

@@ -6,10 +6,12 @@ Hydra imports every plugin at every start, so nothing heavy is imported here.
 import argparse
 import contextlib
 import os
+import re
 import sys
 from importlib.util import find_spec
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
@@ -44,40 +46,57 @@ with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
 
 
-#: Set by fairseq_dwt.launch.compose, whose command line says nothing to Hydra.
-own_config_is_composed = False
+#: A user's config that fairseq_dwt.launch.compose composes; the command line does not name it.
+composed = None
 
 
-def _named_config_is_ours(configs: str) -> bool:
-    """Whether ``--config-name`` names a config of ours, and ``--config-dir`` holds no such file."""
+def _named():
+    """What ``--config-name`` and ``--config-dir`` say: a file's name, and a folder or nothing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-name", "-cn", default="")
     parser.add_argument("--config-dir", "-cd", default="")
     known, _ = parser.parse_known_args(sys.argv[1:])
-    name = known.config_name[: -len(".yaml")] if known.config_name.endswith(".yaml") else None
-    file = (name or known.config_name) + ".yaml"
-    if file == "base.yaml" or not os.path.isfile(os.path.join(configs, file)):
-        return False
-    return not (known.config_dir and os.path.isfile(os.path.join(known.config_dir, file)))
+    name = known.config_name
+    return (name if name.endswith(".yaml") else name + ".yaml"), known.config_dir
 
 
-def _own_config_is_launched() -> bool:
-    """Whether ``fairseq-hydra-train`` launches a config of ``--config-dir``, which may use ours."""
-    program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    return own_config_is_composed or (
-        program in ("fairseq-hydra-train", "hydra_train")
-        and any(argument.split("=")[0] in ("--config-dir", "-cd") for argument in sys.argv[1:])
-    )
+def _config_of_the_users():
+    """The file of ``--config-dir`` that is launched, or nothing."""
+    name, folder = _named()
+    path = composed or (folder and os.path.join(folder, name))
+    return path if path and os.path.isfile(path) else None
+
+
+def _builds_on_ours(path) -> bool:
+    """Whether ``- base`` is in a config's defaults list."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return re.search(r"^\s*-\s*base\s*$", file.read(), re.MULTILINE) is not None
+
+
+def _lend_schema(name) -> None:
+    """Let ``base`` have fairseq's schema, which fairseq stores under the launched config's name.
+
+    Values of the schema would come over those of ``base`` where ``_self_`` stands after it.
+    """
+    repo = ConfigStore.instance().repo
+    if name in repo:
+        schema = repo.pop(name)
+        # its defaults, without its types: base has a section for Hydra, which they would not let in
+        schema.node = OmegaConf.create(OmegaConf.to_container(schema.node))
+        repo["base.yaml"] = schema
 
 
 class FairseqDwtSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         configs = os.path.join(_package_folder(), "configs")
+        own, name = _config_of_the_users(), _named()[0]
         # Other Hydra programs, and a user's own config of the same name, must not meet ours.
-        if _named_config_is_ours(configs):
+        if own is not None:
+            if _builds_on_ours(own):
+                # appended: files of the user's come before ours of the same name
+                search_path.append("fairseq_dwt", "file://" + configs)
+                _lend_schema(os.path.basename(own))
+        elif name != "base.yaml" and os.path.isfile(os.path.join(configs, name)):
             # Prepended: fairseq stores its schema under the very name that --config-name gives,
             # and what comes first answers.
             search_path.prepend("fairseq_dwt", "file://" + configs)
-        elif _own_config_is_launched():
-            # Appended: base, glue/ and method/ are found unless the user has files of those names.
-            search_path.append("fairseq_dwt", "file://" + configs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 
 import pytest
@@ -139,6 +140,7 @@ def test_a_model_that_is_not_theta_0_at_the_start_is_refused(train, small, tmp_p
 def test_theta_0_after_a_resume_is_the_files(train, small, tmp_path):
     """With λ so large that θ is pinned to θ0, a resumed run still pulls toward the file's θ0."""
     folder = train("dwt_rte", "optimization.max_update=3")
+    os.unlink(f"{folder}/run.json")  # which would refuse another λ
     again = train("dwt_rte", "optimization.max_update=40", "criterion.l1_lambda=0.3", folder=folder)
     state = load_checkpoint(f"{again}/checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 40
