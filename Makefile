@@ -1,4 +1,5 @@
-# make demo, make test: everything from python3, make and a C++ compiler. make check: lint and types.
+# make demo, make test: everything from python3 and make. make check: lint and types.
+#   make demo OFFLINE=1: a smoke test of the mechanics, of which nothing is fetched.
 # make bench: speed and memory beside full fine-tuning, LoRA and SHiRA, on all cores.
 # make gpu: tests and figures on a GPU, where python3 has torch; needs no network. What that Python lacks
 #   is carried as files: make gpu-wheels beforehand, where there is one (GPU_PYTHON=3.12, its version).
@@ -19,6 +20,9 @@ INSTALLED := $(VENV)/.installed
 # Small matrices: threads only get into each other's way, most of all beside other work.
 export OMP_NUM_THREADS ?= 1
 
+# Tests at a time; a file's tests stay together.
+PROCESSES ?= 2
+
 GPU_PYTHON ?= 3.12
 GPU_PYTHON_BIN ?= python3
 GPU_MISSING := hydra-core==1.3.2 omegaconf==2.3.0 bitarray==3.12.3
@@ -27,11 +31,11 @@ GPU_MISSING := hydra-core==1.3.2 omegaconf==2.3.0 bitarray==3.12.3
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
-	$(BIN)/python examples/glue/demo/run.py --out demo
+	$(BIN)/python examples/glue/demo/run.py --out demo $(if $(OFFLINE),--offline)
 
 # Unit tests first; then, where DWT_REAL_DIR names the real inputs, the tests on them.
-test: $(INSTALLED)
-	$(BIN)/python -m pytest
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # RoBERTa-large: needs 20 GB of memory and nothing else running. BENCH="--layers 4" for a first look.
 bench: $(VENV)/.bench
@@ -65,23 +69,30 @@ clean:
 WITHOUT_CUDA_AUDIO = @$(BIN)/python -c "import torchaudio" 2>/dev/null \
 	  || rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*torchaudio*.so
 
-# fairseq is built against the torch that is there: with build isolation, pip would fetch a second
-# one. Older pips alone accept the metadata of fairseq 0.12.2's omegaconf.
+# Where fairseq is built, it is against the torch that is there: with build isolation, pip would fetch a
+# second one. Older pips alone accept the metadata of fairseq 0.12.2's omegaconf. What is never imported
+# is never compiled.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 $(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 8) <= v <= (3, 12) else "fairseq_dwt needs Python 3.8 to 3.12, got %d.%d: set PYTHON=" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
-	$(if $(FAIRSEQ_FIRST),$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps $(FAIRSEQ_FIRST))
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[test]"
+	$(PIP_INSTALL) "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
+	$(if $(FAIRSEQ_FIRST),$(PIP_INSTALL) --no-build-isolation --no-deps $(FAIRSEQ_FIRST))
+	$(PIP_INSTALL) $(TORCH)
+	$(PIP_INSTALL) --no-build-isolation -c constraints.txt -e .
+	$(WITHOUT_CUDA_AUDIO)
+	touch $@
+
+$(VENV)/.test: $(INSTALLED)
+	$(PIP_INSTALL) --no-build-isolation -c constraints.txt -e ".[test]"
 	$(WITHOUT_CUDA_AUDIO)
 	touch $@
 
 $(VENV)/.bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e ".[bench]"
+	$(PIP_INSTALL) --no-build-isolation -c constraints.txt -e ".[bench]"
 	$(WITHOUT_CUDA_AUDIO)
 	touch $@
 
 $(VENV)/.checked: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet ruff mypy pre-commit types-PyYAML
+	$(PIP_INSTALL) ruff mypy pre-commit types-PyYAML
 	touch $@

@@ -44,9 +44,12 @@ setup(
         ]
     },
     install_requires=[
-        # fairseq's last release builds up to 3.10; fairseq-fixed is its maintained build
+        # one fairseq for each Python, a built one where there is one: docs/dependencies.md
         'fairseq==0.12.2; python_version < "3.11"',
-        'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
+        've-fairseq==0.12.3; python_version == "3.11" and sys_platform == "linux" '
+        'and platform_machine == "x86_64"',
+        'fairseq-fixed==0.12.3.1; python_version >= "3.12" or python_version == "3.11" '
+        'and (sys_platform != "linux" or platform_machine != "x86_64")',
         "torch>=2.4",
         "numpy",
         "hydra-core",
@@ -60,7 +63,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "transformers", "hydra-submitit-launcher"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "transformers", "hydra-submitit-launcher"],
         "dev": ["mypy", "ruff", "pre-commit"],
         "slurm": ["hydra-submitit-launcher"],
         "bench": ["peft", "transformers"],

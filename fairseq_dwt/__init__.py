@@ -7,7 +7,7 @@ masks) needs torch alone; the fairseq shells are registered when fairseq imports
 
 import sys
 
-from .errors import DwtError
+from .errors import DwtError, tell_in_a_sentence
 from .version import __version__
 
 __all__ = ["DwtError", "__version__", "register"]
@@ -21,6 +21,7 @@ def register() -> None:
     from .tasks import ticket_extract, ticket_finetune  # noqa: F401
 
     allow_fairseq_classes()
+    tell_in_a_sentence()
 
 
 if "fairseq" in sys.modules:

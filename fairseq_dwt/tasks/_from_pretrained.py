@@ -32,6 +32,7 @@ from ..products import products_in_fp32
 from ._batches import ByLength
 from ._data import check_data
 from ._interrupt import survive_interruptions
+from ._progress import TimeLeft
 from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
 from ._same_run import check_precision
 from ._start import accept_files, keep_own_lm_head
@@ -123,6 +124,7 @@ class FromPretrainedTask(SentencePredictionTask):
         check_data(cfg, root.dataset, pretrained)
         task = super().setup_task(cfg, **kwargs)
         task.root, task.pretrained, task._resumed = root, pretrained, resumed
+        task._time_left = TimeLeft(root.optimization.max_update)
         names = [name for name in cfg.metrics.split(",") if name]
         unknown = sorted(set(names) - set(METRICS))
         if unknown:
@@ -187,6 +189,7 @@ class FromPretrainedTask(SentencePredictionTask):
                     "update, got others; start from the file that θ0 is read from"
                 )
         self._checked = True
+        self._time_left.step(update_num)
         if optimizer is not self._optimizer:
             self._follow(optimizer, criterion, update_num)
         with products_in_fp32(model):
@@ -225,6 +228,14 @@ class FromPretrainedTask(SentencePredictionTask):
         """A validation begins: its first subset is the one that fairseq chooses checkpoints by."""
         super().begin_valid_epoch(epoch, model)
         self._subsets_validated = 0
+
+    def ended(self) -> None:
+        """Training has come to its end: say what was written and what comes next."""
+        if is_master(self.root.distributed_training):
+            logger.info(self._ending(os.path.abspath(self.root.checkpoint.save_dir)))
+
+    def _ending(self, folder: str) -> str:
+        raise NotImplementedError
 
     def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
         """fairseq has validated one subset and goes on to the next."""
@@ -268,6 +279,7 @@ class FromPretrainedTask(SentencePredictionTask):
         """The criterion's metrics and, in validation, the task's GLUE scores in per cent."""
         super().reduce_metrics(logging_outputs, criterion)
         if criterion.training:
+            self._time_left.log()
             return
         # The innermost aggregator is of this step alone, and fairseq reads it after every step; the
         # outer ones it reads when the dev set is through. There the score is derived, not averaged.

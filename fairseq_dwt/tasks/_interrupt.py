@@ -7,6 +7,7 @@ a kill while ``checkpoint_last.pt`` is being copied would leave half of it, and 
 
 import functools
 import logging
+import math
 import shutil
 import signal
 import threading
@@ -62,6 +63,9 @@ def _validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args:
         )
         logger.warning(f"{name}: stopped after update {trainer.get_num_updates()}, {kept}")
         raise SystemExit(128 + _received[0])
+    last_epoch = cfg.optimization.max_epoch or math.inf
+    if (should_stop or epoch_itr.next_epoch_idx > last_epoch) and hasattr(task, "ended"):
+        task.ended()
     return losses, should_stop
 
 

@@ -69,6 +69,11 @@ class TicketExtractTask(FromPretrainedTask):
             canonical = canonical_name(name)
             trained = is_head(name) or (canonical is not None and is_layer(canonical))
             parameter.requires_grad_(trained)
+        trained = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad)
+        logger.info(
+            f"stage 1, fine-tuning with an L1 pull toward {self.pretrained.path}: {trained:,} "
+            "parameters of layers and head train, embeddings are frozen"
+        )
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,6 +90,13 @@ class TicketExtractTask(FromPretrainedTask):
         """Write the ticket of the weights that are about to be validated."""
         super().begin_valid_epoch(epoch, model)
         self._write_ticket()
+
+    def _ending(self, folder: str) -> str:
+        ticket = os.path.join(folder, TICKET)
+        return (
+            f"wrote {ticket}; next: fairseq-dwt show {ticket}, and train inside it: "
+            f"fairseq-hydra-train --config-name ticket_<task> optimizer.ticket={ticket} …"
+        )
 
     def state_dict(self) -> Dict[str, Any]:
         """fairseq saves a checkpoint: a ticket of the same weights goes beside it."""

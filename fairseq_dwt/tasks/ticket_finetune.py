@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from ..compact import make_compact, write_back
 from ..element_mask import AnyTicket
 from ..errors import DwtError
+from ..glue.tasks import task_of_folder
 from ..masked import freeze_outside, trained_masks
 from ..matrices import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
@@ -90,6 +91,18 @@ class TicketFinetuneTask(FromPretrainedTask):
         """Step, and bring the weights of compact layers up to date."""
         super().optimizer_step(optimizer, model, update_num)
         write_back(model)
+
+    def _ending(self, folder: str) -> str:
+        best = os.path.join(folder, "checkpoint_best.pt")
+        if not os.path.isfile(best):
+            return f"next: fairseq-dwt report {folder} -o report"
+        told = f"wrote {best}; next: fairseq-dwt report {folder} -o report"
+        if self._has_ticket:
+            told += (
+                f", and the task's delta: fairseq-dwt export --init {self.pretrained.path} "
+                f"--tuned {best} -o {task_of_folder(self.cfg.data)}.delta.safetensors"
+            )
+        return told
 
     def _log(self, what: str, trained: int, head: int) -> None:
         total = self.pretrained.num_parameters
