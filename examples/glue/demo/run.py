@@ -1,10 +1,10 @@
 """The whole method in ten minutes: ``make demo``.
 
-The ticket of a real encoder (MiniLM, 6 layers of 384) is found on tweets that people rated, and used on
-their reviews of movies and of products, by the commands that a user would type. Model and sentences
-come from two packages (``fetch.py``). Where those cannot be had, or with ``--offline``, a smoke test of
-the mechanics runs instead: text of our own grammar, and a RoBERTa so small that it has no skeleton.
-Killed and started again, it goes on with the runs that have not finished.
+The ticket of a real encoder (MiniLM, 6 layers of 384) is found on tweets that people rated, and
+used on their reviews of movies and of products, by the commands that a user would type. Model and
+sentences come from two packages (``fetch.py``). Where those cannot be had, or with ``--offline``, a
+smoke test of the mechanics runs instead: text of our own grammar, and a RoBERTa so small that it
+has no skeleton. Killed and started again, it goes on with the runs that have not finished.
 """
 
 from __future__ import annotations
@@ -179,7 +179,10 @@ class Training:
         for command in commands:
             print("   $ " + shlex.join(["python", *command]), flush=True)
         totals = [int(word.split("=")[1]) for c in commands for word in c if "max_update" in word]
-        with tqdm(total=sum(totals), unit="update", desc="   training", smoothing=0.1) as bar:
+        with tqdm(
+            total=sum(totals), unit="update", desc="   training", smoothing=0.1,
+            mininterval=1 if sys.stderr.isatty() else 15,
+        ) as bar:  # fmt: skip
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(lambda command: self._run(command, bar), commands))
 
@@ -259,7 +262,9 @@ def main() -> int:
     print("\n4. What was measured")
     code = cli.main(["report", *sorted(train.folders), "-o", study.path("report")])
 
-    print(f"\n5. The columns that were trained on {target}, as a file, judge a sentence. Try another:")
+    print(
+        f"\n5. The columns that were trained on {target}, as a file, judge a sentence. Try another:"
+    )
     delta = f"{target}.delta.safetensors"
     tuned = f"runs/dominant_{target}_seed1/checkpoint_best.pt"
     init = ["--init", study.model]
