@@ -22,9 +22,26 @@ SIZES = dict(
 WORDS = [f"w{i}" for i in range(30)]
 
 
-def pytest_collection_modifyitems(items):
-    """What is quick comes first, the tests on real inputs last."""
-    items.sort(key=lambda item: ("real" in item.path.parts, "user_dir" in item.path.parts))
+#: Folders whose tests train by the real commands, the longest last.
+SLOW = ("half", "user_dir", "faults", "real")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is quick comes first, the tests on real inputs last.
+
+    In several processes it is the other way round: what takes longest begins first. A file's tests
+    stay together there, and so do all on real inputs, which share a trained model.
+    """
+
+    def place(item):
+        return max((SLOW.index(part) + 1 for part in item.path.parts if part in SLOW), default=0)
+
+    in_parallel = hasattr(config, "workerinput")
+    items.sort(key=place, reverse=in_parallel)
+    if in_parallel:
+        for item in items:
+            group = "real" if "real" in item.path.parts else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -26,14 +26,14 @@ NAMES = {"mrpc": "MRPC", "cola": "CoLA", "sst_2": "SST-2"}
 
 @pytest.fixture(scope="module")
 def trained(stand, stage_1, tmp_path_factory):
-    """A delta and a merged checkpoint of each task, after 25 updates inside stage 1's ticket."""
+    """A delta and a merged checkpoint of each task, after 12 updates inside stage 1's ticket."""
     folder = tmp_path_factory.mktemp("deltas")
     for name, data in NAMES.items():
         run, delta = str(folder / name), str(folder / f"{name}.delta.safetensors")
         python(
             "-m", "fairseq_cli.hydra_train", "--config-name", f"ticket_{name}",
             f"task.data=data-bin/{data}", f"checkpoint.finetune_from_model={stand.init}",
-            "optimization.max_update=25", "lr_scheduler.warmup_updates=4",
+            "optimization.max_update=12", "lr_scheduler.warmup_updates=2",
             "optimization.lr=[3e-3]", f"hydra.run.dir={run}", "optimizer.ticket=dwt/ticket.json",
             cwd=stand.folder,
         )  # fmt: skip
