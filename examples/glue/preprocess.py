@@ -100,6 +100,11 @@ def run(args: argparse.Namespace) -> None:
         for report in reports:
             print(report)
         print(f"wrote {Path(args.out) / task.folder}", flush=True)
+    data = Path(args.out) / tasks[0].folder
+    print(
+        f"next: fairseq-hydra-train --config-name dwt_{tasks[0].name} task.data={data} "
+        "checkpoint.finetune_from_model=model.pt"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

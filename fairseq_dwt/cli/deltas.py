@@ -113,6 +113,7 @@ def _export(args: argparse.Namespace) -> int:
         f"ticket of {delta.ticket.num_parameters:,} parameters and a head of {head:,}, "
         f"{str(delta.dtype)[len('torch.') :]}"
     )
+    print(f"next: fairseq-dwt predict --init {args.init} --delta {args.output} …, or apply")
     return 0
 
 
@@ -254,6 +255,9 @@ def _import_hf(args: argparse.Namespace) -> int:
         print(f"wrote {path}")
     for note in notes:
         print(note)
+    dictionary = [path for path in written if path.endswith("dict.txt")]
+    if dictionary:
+        print(f"next: python examples/glue/preprocess.py --dict {dictionary[0]} …")
     return 0
 
 

@@ -64,5 +64,5 @@ def _report(args: argparse.Namespace) -> int:
     if rows:
         print(table_text(rows))
     write_report(args.output, make_document(runs))
-    print(f"wrote {os.path.join(args.output, 'index.html')}")
+    print(f"wrote {os.path.join(args.output, 'index.html')}: open it in a browser")
     return 0

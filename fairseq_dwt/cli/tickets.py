@@ -102,7 +102,7 @@ def _extract(args: argparse.Namespace) -> int:
         extraction.sigma_mask(*moved, args.sigma, origin).save(args.mask)
     ticket.save(args.output)
     print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
-    print(f"wrote {args.output}")
+    _wrote(args.output)
     _say_if_rounded(checkpoint)
     return 0
 
@@ -211,8 +211,13 @@ def _save(ticket: AnyTicket, path: str) -> int:
     ends_in(path, ".json" if isinstance(ticket, Ticket) else ".safetensors")
     ticket.save(path)
     print(describe(ticket))
-    print(f"wrote {path}")
+    _wrote(path)
     return 0
+
+
+def _wrote(path: str) -> None:
+    print(f"wrote {path}")
+    print(f"next: fairseq-hydra-train --config-name ticket_<task> optimizer.ticket={path} …")
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -30,7 +30,8 @@ def test_command_as_a_user_types_it(expected, glue_dir, bpe_dir, tmp_path):
     for split in ("train", "valid", "test"):
         (line,) = [line for line in lines if line.startswith(f"RTE {split}: 40 sentence pairs, ")]
         assert "tokens" in line and "unknown" in line and "%" in line and "0 rows dropped" in line
-    assert lines[-1] == f"wrote {tmp_path / 'data-bin' / 'RTE'}"
+    assert lines[-2] == f"wrote {tmp_path / 'data-bin' / 'RTE'}"
+    assert lines[-1].startswith("next: fairseq-hydra-train --config-name dwt_rte task.data=")
 
 
 def test_all_does_what_is_there_and_says_what_is_not(
