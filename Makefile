@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 
 # Unit tests first; then, where DWT_REAL_DIR names the real inputs, the tests on them.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # RoBERTa-large: needs 20 GB of memory and nothing else running. BENCH="--layers 4" for a first look.
 bench: $(VENV)/.bench

@@ -27,21 +27,12 @@ SLOW = ("half", "user_dir", "faults", "real")
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is quick comes first, the tests on real inputs last.
-
-    In several processes it is the other way round: what takes longest begins first. A file's tests
-    stay together there, and so do all on real inputs, which share a trained model.
-    """
+    """What is quick comes first, the tests on real inputs last; with xdist the other way round."""
 
     def place(item):
         return max((SLOW.index(part) + 1 for part in item.path.parts if part in SLOW), default=0)
 
-    in_parallel = hasattr(config, "workerinput")
-    items.sort(key=place, reverse=in_parallel)
-    if in_parallel:
-        for item in items:
-            group = "real" if "real" in item.path.parts else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=place, reverse=hasattr(config, "workerinput"))
 
 
 @pytest.fixture(autouse=True)
