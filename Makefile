@@ -33,7 +33,7 @@ GPU_MISSING := hydra-core==1.3.2 omegaconf==2.3.0 bitarray==3.12.3
 demo: $(INSTALLED)
 	$(BIN)/python examples/glue/demo/run.py --out demo $(if $(OFFLINE),--offline)
 
-# Unit tests first; then, where DWT_REAL_DIR names the real inputs, the tests on them.
+# The longest files first, among them those on real inputs, where DWT_REAL_DIR names them.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 

@@ -235,7 +235,7 @@ class FromPretrainedTask(SentencePredictionTask):
             logger.info(self._ending(os.path.abspath(self.root.checkpoint.save_dir)))
 
     def _ending(self, folder: str) -> str:
-        raise NotImplementedError
+        return f"next: fairseq-dwt report {folder} -o report"
 
     def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
         """fairseq has validated one subset and goes on to the next."""

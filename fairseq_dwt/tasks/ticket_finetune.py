@@ -95,8 +95,8 @@ class TicketFinetuneTask(FromPretrainedTask):
     def _ending(self, folder: str) -> str:
         best = os.path.join(folder, "checkpoint_best.pt")
         if not os.path.isfile(best):
-            return f"next: fairseq-dwt report {folder} -o report"
-        told = f"wrote {best}; next: fairseq-dwt report {folder} -o report"
+            return super()._ending(folder)
+        told = f"wrote {best}; {super()._ending(folder)}"
         if self._has_ticket:
             told += (
                 f", and the task's delta: fairseq-dwt export --init {self.pretrained.path} "
