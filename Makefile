@@ -19,6 +19,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Small matrices: threads only get into each other's way, most of all beside other work.
 export OMP_NUM_THREADS ?= 1
+# What is installed uncompiled is compiled as it is first imported, and then kept: images set this to 1.
+export PYTHONDONTWRITEBYTECODE =
 
 # Tests at a time; a file's tests stay together.
 PROCESSES ?= 2

@@ -19,9 +19,11 @@ def register() -> None:
     from .criterions import l1_to_init  # noqa: F401
     from .optim import dominant_ticket  # noqa: F401
     from .tasks import ticket_extract, ticket_finetune  # noqa: F401
+    from .tasks._spawned import tell_workers_errors
 
     allow_fairseq_classes()
     tell_in_a_sentence()
+    tell_workers_errors()
 
 
 if "fairseq" in sys.modules:

@@ -18,6 +18,7 @@ from fairseq_dwt.report.sections import make_document
 from fairseq_dwt.report.structure import bias_layers, popular, skeleton
 from fairseq_dwt.sources import load_ticket
 from fairseq_dwt.ticket import Columns, Origin, Ticket
+from tests.processes import HYDRA_TRAIN, python
 
 
 def run(method, score, lr=1e-4, seed=1, finished=True, trained=10, **known):
@@ -44,9 +45,6 @@ def test_unfinished_runs_are_marked_and_methods_ordered():
 
 
 def test_report_of_real_runs(small, tmp_path, capsys):
-    import os
-    import subprocess
-    import sys
 
     runs = tmp_path / "runs"
     common = [
@@ -62,12 +60,7 @@ def test_report_of_real_runs(small, tmp_path, capsys):
         ("ticket_rte", f"optimizer.ticket={runs}/dwt/ticket.json", f"hydra.run.dir={runs}/ticket"),
     ):
         # relative paths, from a folder that is not the project's
-        command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-name", name]
-        result = subprocess.run(
-            command + common + overrides, cwd=small.folder, capture_output=True, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr[-3000:]
+        python(*HYDRA_TRAIN, "--config-name", name, *common, *overrides, cwd=small.folder)
     assert main(["report", str(runs), "-o", str(tmp_path / "report")]) == 0
     out = capsys.readouterr().out
     assert re.search(r"Dominant-1 +\d+ +[\d.]+% +[\d.]+ +0.01", out), out

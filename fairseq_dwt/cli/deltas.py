@@ -93,6 +93,7 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{args.tuned}: {len(moved)} tensors differ from {args.init} outside the ticket")
         return 1
     print(f"{args.tuned}: bit-identical to {args.init} outside the ticket")
+    print(f"next: fairseq-dwt export --init {args.init} --tuned {args.tuned} -o DELTA")
     return 0
 
 
@@ -157,6 +158,7 @@ def _apply(args: argparse.Namespace) -> int:
     task = {"_name": "sentence_prediction", **delta.settings}
     save_roberta(args.output, tensors, pretrained.settings, task, delta.dtype, delta.labels)
     print(f"wrote {args.output}: {os.path.getsize(args.output):,} bytes")
+    print(f"next: fairseq-dwt evaluate {args.output} --task {delta.task or '…'}, or export-hf")
     return 0
 
 
@@ -279,4 +281,5 @@ def _export_hf(args: argparse.Namespace) -> int:
     print(f"wrote {args.output}")
     for note in notes:
         print(note)
+    print(f"next, in Python: transformers.AutoModel.from_pretrained({args.output!r})")
     return 0

@@ -217,6 +217,10 @@ def _save(ticket: AnyTicket, path: str) -> int:
 
 def _wrote(path: str) -> None:
     print(f"wrote {path}")
+    _next(path)
+
+
+def _next(path: str) -> None:
     print(f"next: fairseq-hydra-train --config-name ticket_<task> optimizer.ticket={path} …")
 
 
@@ -229,4 +233,5 @@ def _show(args: argparse.Namespace) -> int:
         print(structure_table(ticket, args.k))
         print()
     print(describe(ticket))
+    _next(args.ticket)
     return 0

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 import fairseq_dwt
+from tests.processes import python
 
 PREPROCESS = os.path.join(
     os.path.dirname(os.path.dirname(fairseq_dwt.__file__)), "examples", "glue", "preprocess.py"
 )
-
-
-def python(*command: str, cwd: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *command], cwd=cwd, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
 
 
 @pytest.fixture(scope="session")

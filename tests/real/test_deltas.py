@@ -18,8 +18,7 @@ from fairseq_dwt.glue.tsv import read_rows
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
 from fairseq_dwt.serving.predict import Predictor
-
-from .conftest import python
+from tests.processes import python
 
 NAMES = {"mrpc": "MRPC", "cola": "CoLA", "sst_2": "SST-2"}
 

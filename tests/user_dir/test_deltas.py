@@ -15,16 +15,13 @@ from fairseq_dwt.checkpoint import Tuned, load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta import Delta
 from tests.conftest import WORDS
+from tests.processes import python
 
 
 def stock(code: str, cwd) -> str:
     """Run code in a process that never imports the plugin; its last line."""
     code += "\nimport sys\nassert 'fairseq_dwt' not in sys.modules"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=str(cwd), capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout.splitlines()[-1]
+    return python("-c", code, cwd=cwd).splitlines()[-1]
 
 
 @pytest.fixture

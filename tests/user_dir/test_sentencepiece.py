@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import random
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,20 +20,14 @@ from fairseq_dwt.cli import main
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.ticket import Ticket
 from tests.glue.fixture_data import sentence, write_task
+from tests.processes import python
 
 sentencepiece = pytest.importorskip("sentencepiece")
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "glue" / "preprocess.py"
 
 
 def fairseq(module: str, *options: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"fairseq_cli.{module}", *map(str, options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    python("-m", f"fairseq_cli.{module}", *map(str, options), cwd=".")
 
 
 def foreign(text: str) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 import hydra
 import pytest
@@ -14,6 +11,7 @@ from packaging.version import Version
 
 from fairseq_dwt.checkpoint import load_checkpoint
 from tests.conftest import weights, write_data, write_roberta
+from tests.processes import HYDRA_TRAIN, python
 
 needs_sweeps = pytest.mark.skipif(
     Version(hydra.__version__) < Version("1.2"), reason="sweeps need hydra 1.2 or later"
@@ -41,14 +39,10 @@ def sweep(folder, *overrides):
 
 
 def launch(folder, name, *overrides):
-    command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-name", name]
-    done = subprocess.run(
-        [*command, *QUICK, "checkpoint.finetune_from_model=model.pt", *overrides], cwd=folder,
-        capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    return python(
+        *HYDRA_TRAIN, "--config-name", name, *QUICK, "checkpoint.finetune_from_model=model.pt",
+        *overrides, cwd=folder, CUDA_VISIBLE_DEVICES="",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout + done.stderr
 
 
 def log(folder, run):
