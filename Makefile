@@ -1,5 +1,6 @@
 # make demo, make test: everything from python3 and make. make check: lint and types.
 #   make demo OFFLINE=1: a smoke test of the mechanics, of which nothing is fetched.
+# make test-install: the packages that pip installs, in empty environments.
 # make bench: speed and memory beside full fine-tuning, LoRA and SHiRA, on all cores.
 # make gpu: tests and figures on a GPU, where python3 has torch; needs no network. What that Python lacks
 #   is carried as files: make gpu-wheels beforehand, where there is one (GPU_PYTHON=3.12, its version).
@@ -29,7 +30,7 @@ GPU_PYTHON ?= 3.12
 GPU_PYTHON_BIN ?= python3
 GPU_MISSING := hydra-core==1.3.2 omegaconf==2.3.0 bitarray==3.12.3
 
-.PHONY: demo test bench check clean gpu gpu-wheels
+.PHONY: demo test test-install bench check clean gpu gpu-wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -38,6 +39,11 @@ demo: $(INSTALLED)
 # The longest files first, among them those on real inputs, where DWT_REAL_DIR names them.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+# Wheel and source distribution, each into an empty environment.
+test-install: $(VENV)/.test
+	$(PIP_INSTALL) build
+	DWT_INSTALL=1 $(BIN)/python -m pytest tests/test_install.py
 
 # RoBERTa-large: needs 20 GB of memory and nothing else running. BENCH="--layers 4" for a first look.
 bench: $(VENV)/.bench
