@@ -3,7 +3,7 @@
 import os
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -31,15 +31,7 @@ setup(
     ],
     # hydra_plugins itself must be listed, or an editable install hides it from Hydra
     packages=[
-        "fairseq_dwt",
-        "fairseq_dwt.cli",
-        "fairseq_dwt.criterions",
-        "fairseq_dwt.glue",
-        "fairseq_dwt.huggingface",
-        "fairseq_dwt.optim",
-        "fairseq_dwt.report",
-        "fairseq_dwt.serving",
-        "fairseq_dwt.tasks",
+        *find_packages(include=["fairseq_dwt", "fairseq_dwt.*"]),
         "hydra_plugins",
         "hydra_plugins.fairseq_dwt_search_path",
     ],
@@ -48,7 +40,7 @@ setup(
             "configs/*.yaml",
             "configs/*/*.yaml",
             "configs/*/*/*.yaml",
-            "published/*/*.json",
+            "ticket/published/*/*.json",
         ]
     },
     install_requires=[

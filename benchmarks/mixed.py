@@ -23,13 +23,13 @@ from rows import HEAD, Shape, batch, fairseq_roberta
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fairseq_dwt.delta import HEAD as HEAD_PARTS
-from fairseq_dwt.delta import Delta, parts_of
-from fairseq_dwt.encoder import use_sdpa
-from fairseq_dwt.extraction import random_columns
-from fairseq_dwt.matrices import ticket_layers
+from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
+from fairseq_dwt.delta.delta import Delta, parts_of
+from fairseq_dwt.find.dominant import random_columns
+from fairseq_dwt.model.encoder import use_sdpa
+from fairseq_dwt.model.names import ticket_layers
 from fairseq_dwt.serving import DeltaHost, MixedTasks
-from fairseq_dwt.ticket import Origin
+from fairseq_dwt.ticket.ticket import Origin
 
 BASE = "0" * 64
 WAYS = ("mixed", "switching", "merged")

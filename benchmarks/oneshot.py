@@ -26,12 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_dwt import launch, register
-from fairseq_dwt.matrices import KIND_OF_MODULE, is_head
-from fairseq_dwt.oneshot import ColumnScores, column_norms, rank
-from fairseq_dwt.origin import Origin
-from fairseq_dwt.similarity import similarity
-from fairseq_dwt.ticket import Columns, Ticket
+from fairseq_dwt import register
+from fairseq_dwt.find.oneshot import ColumnScores, column_norms, rank
+from fairseq_dwt.model.names import KIND_OF_MODULE, is_head
+from fairseq_dwt.ticket.origin import Origin
+from fairseq_dwt.ticket.similarity import similarity
+from fairseq_dwt.ticket.ticket import Columns, Ticket
 
 ORIGIN = Origin("oneshot")
 Sums = Dict[str, Tensor]
@@ -77,18 +77,18 @@ class Subject:
     def __init__(self, config: str, settings: List[str], seed: int):
         from fairseq import tasks, utils
 
-        from fairseq_dwt.tasks import _oneshot
+        from fairseq_dwt.run import first_batches
 
-        cfg = launch.compose(
+        cfg = config.compose(
             config, [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", *settings]
         )
         utils.set_torch_seed(seed)
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)
-        _oneshot._start_at(self.model, self.task.pretrained.tensors)
+        first_batches._start_at(self.model, self.task.pretrained.tensors)
         self.model.load_state_dict(self.task.pretrained.lm_head, strict=False)
         self.criterion: Any = self.task.build_criterion(cfg.criterion)
-        self.batches: Callable[[], Iterator[Any]] = lambda: _oneshot._train_batches(
+        self.batches: Callable[[], Iterator[Any]] = lambda: first_batches._train_batches(
             self.task, self.model
         )
 
@@ -212,8 +212,8 @@ def _by_layer(matrices: Dict[str, float]) -> Dict[str, float]:
 
 def time_ratio(config: str, settings: List[str], rounds: int) -> float:
     """Time of a one-shot batch in updates of stage 1, median of interleaved rounds."""
-    from fairseq_dwt.l1 import InitDistance
-    from fairseq_dwt.matrices import canonical_name, is_layer
+    from fairseq_dwt.find.l1 import InitDistance
+    from fairseq_dwt.model.names import canonical_name, is_layer
 
     watched, trained = Subject(config, settings, 1), Subject(config, settings, 1)
     watched.model.train()

@@ -12,7 +12,7 @@ import sys
 from typing import Any, Dict, Iterable, List
 
 from fairseq_dwt.files import replacing
-from fairseq_dwt.matrices import KINDS
+from fairseq_dwt.model.names import KINDS
 from fairseq_dwt.report.document import Figure
 from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
 

@@ -19,7 +19,7 @@ from typing import Any, Dict
 import numpy as np
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
-from fairseq_dwt.tasks._batches import ByLength
+from fairseq_dwt.run.batches import ByLength
 
 
 def padded_share(dataset: object, batch_size: int) -> float:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq_dwt.halves import fp32_copies
+from fairseq_dwt.train.halves import fp32_copies
 
 HEAD = "sentence_classification_head"
 VOCABULARY, PADDING = 50265, 1
@@ -77,7 +77,7 @@ class Row:
 
     def step(self, tokens: Tensor, labels: Tensor) -> None:
         """One training step."""
-        from fairseq_dwt.products import products_in_fp32
+        from fairseq_dwt.model.products import products_in_fp32
 
         self.zero_grad()
         with products_in_fp32(self.model):
@@ -213,7 +213,7 @@ def full_as_shipped(shape: Shape) -> Row:
 
 def full(shape: Shape) -> Row:
     """Full fine-tuning with our attention and torch's fused AdamW."""
-    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.model.encoder import use_sdpa
 
     model = fairseq_roberta(shape)
     use_sdpa(model)
@@ -222,9 +222,9 @@ def full(shape: Shape) -> Row:
 
 def stage_1(shape: Shape) -> Row:
     """Stage 1, the L1 distance from θ0: embeddings frozen; attention and Adam as ``full``."""
-    from fairseq_dwt.encoder import use_sdpa
-    from fairseq_dwt.l1 import InitDistance
-    from fairseq_dwt.matrices import canonical_name, is_head, is_layer
+    from fairseq_dwt.find.l1 import InitDistance
+    from fairseq_dwt.model.encoder import use_sdpa
+    from fairseq_dwt.model.names import canonical_name, is_head, is_layer
 
     model = fairseq_roberta(shape)
     use_sdpa(model)
@@ -245,8 +245,8 @@ def stage_1(shape: Shape) -> Row:
 
 def one_shot(shape: Shape) -> Row:
     """A batch of a one-shot ticket: forward, backward, column norms; nothing is trained."""
-    from fairseq_dwt.encoder import use_sdpa
-    from fairseq_dwt.oneshot import ColumnScores
+    from fairseq_dwt.find.oneshot import ColumnScores
+    from fairseq_dwt.model.encoder import use_sdpa
 
     model = fairseq_roberta(shape).to(shape.device)
     use_sdpa(model)
@@ -264,9 +264,9 @@ def one_shot(shape: Shape) -> Row:
 
 def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
-    from fairseq_dwt.extraction import bitfit, random_columns, random_elements
-    from fairseq_dwt.matrices import canonical_name, ticket_matrices
-    from fairseq_dwt.ticket import Origin
+    from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+    from fairseq_dwt.model.names import canonical_name, ticket_matrices
+    from fairseq_dwt.ticket.ticket import Origin
 
     shapes = {canonical_name(n): p.shape for n, p in model.named_parameters()}
     matrices = ticket_matrices({n: s for n, s in shapes.items() if n})
@@ -278,8 +278,8 @@ def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
 
 
 def _compact(shape: Shape, k: Union[int, float, None]) -> Row:
-    from fairseq_dwt.compact import make_compact, write_back
-    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.model.encoder import use_sdpa
+    from fairseq_dwt.train.compact import make_compact, write_back
 
     model = fairseq_roberta(shape)
     use_sdpa(model)
@@ -296,8 +296,8 @@ def _compact(shape: Shape, k: Union[int, float, None]) -> Row:
 
 
 def _masked(shape: Shape, k: int) -> Row:
-    from fairseq_dwt.encoder import use_sdpa
-    from fairseq_dwt.masked import freeze_outside, frozen_entries_kept
+    from fairseq_dwt.model.encoder import use_sdpa
+    from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept
 
     model = fairseq_roberta(shape)
     use_sdpa(model)

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from fairseq_dwt.checkpoint import Pretrained, save_roberta
 from fairseq_dwt.cli import main as command_line
-from fairseq_dwt.matrices import ticket_matrices
+from fairseq_dwt.model.names import ticket_matrices
 
 #: What each of our commands reads, and what it does.
 READS = {

@@ -18,8 +18,8 @@ def register() -> None:
     from .checkpoint import allow_fairseq_classes
     from .criterions import l1_to_init  # noqa: F401
     from .optim import dominant_ticket  # noqa: F401
+    from .patches.workers import tell_workers_errors
     from .tasks import ticket_extract, ticket_finetune  # noqa: F401
-    from .tasks._spawned import tell_workers_errors
 
     allow_fairseq_classes()
     tell_in_a_sentence()

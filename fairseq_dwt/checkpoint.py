@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .errors import DwtError
 from .files import replacing
-from .halves import HALVES, KEY
-from .matrices import canonical_name, is_head, is_known, ticket_matrices
+from .model.names import canonical_name, is_head, is_known, ticket_matrices
+from .train.halves import HALVES, KEY
 
 __all__ = [
     "Pretrained",
@@ -124,7 +124,7 @@ def _mapping(value: Any) -> Optional[Mapping[str, Any]]:
 
 
 def _fp32_weights(half: Any, path: str) -> Mapping[str, Tensor]:
-    """``weights`` of what :func:`~fairseq_dwt.halves.state` keeps in a checkpoint's task_state."""
+    """``weights`` of what ``halves.state`` keeps in a checkpoint's task_state."""
     weights = {} if half is None else (_mapping(half) or {}).get("weights")
     if not isinstance(weights, Mapping) or not isinstance(
         (half or {}).get("loss_scaler", {}), Mapping

@@ -55,12 +55,11 @@ def small(tmp_path_factory) -> SimpleNamespace:
 def one_of_each(small, tmp_path_factory) -> Path:
     """A folder with a good file of each kind that fairseq_dwt writes, and a fine-tuned checkpoint."""
     from fairseq_dwt.checkpoint import Pretrained, Tuned
-    from fairseq_dwt.delta import export
-    from fairseq_dwt.extraction import random_columns, random_elements
+    from fairseq_dwt.delta.delta import export
+    from fairseq_dwt.find.by_name import origin_of
+    from fairseq_dwt.find.dominant import random_columns, random_elements
     from fairseq_dwt.glue.predictions import Predictions
-    from fairseq_dwt.sources import origin_of
-
-    from .test_delta import fine_tuned
+    from tests.test_delta import fine_tuned
 
     folder = tmp_path_factory.mktemp("one_of_each")
     pretrained = Pretrained(small.init)
@@ -166,8 +165,8 @@ def pretrained(small):
 @pytest.fixture
 def ticket(pretrained, tmp_path):
     """A file: two random columns of each matrix."""
-    from fairseq_dwt.extraction import random_columns
-    from fairseq_dwt.sources import origin_of
+    from fairseq_dwt.find.by_name import origin_of
+    from fairseq_dwt.find.dominant import random_columns
 
     path = str(tmp_path / "given.json")
     origin = origin_of("random", pretrained, seed=3)
@@ -178,8 +177,8 @@ def ticket(pretrained, tmp_path):
 @pytest.fixture
 def mask(pretrained, tmp_path):
     """A file: five per cent of the entries of each matrix."""
-    from fairseq_dwt.extraction import random_elements
-    from fairseq_dwt.sources import origin_of
+    from fairseq_dwt.find.by_name import origin_of
+    from fairseq_dwt.find.dominant import random_elements
 
     path = str(tmp_path / "mask.safetensors")
     random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
@@ -230,10 +229,10 @@ def train(small, tmp_path, monkeypatch):
 def compose(name: str, overrides: List[str]) -> Any:
     """A config of ours, with the plugin's names registered."""
     import fairseq_dwt
-    from fairseq_dwt import launch
+    from fairseq_dwt.run import config
 
     fairseq_dwt.register()
-    return launch.compose(name, overrides)
+    return config.compose(name, overrides)
 
 
 def weights(checkpoint: str) -> Dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fairseq_dwt.attention import attend
+from fairseq_dwt.model.attention import attend
 
 LENGTH, BATCH, HEADS, WIDTH = 5, 3, 2, 8
 

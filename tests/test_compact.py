@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.compact import (
+from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+from fairseq_dwt.model.names import canonical_name, is_head, ticket_matrices
+from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
+from fairseq_dwt.train.compact import (
     ColumnLinear,
     ElementLinear,
     compact_layers,
     make_compact,
     write_back,
 )
-from fairseq_dwt.element_mask import ElementMask
-from fairseq_dwt.extraction import bitfit, random_columns, random_elements
-from fairseq_dwt.masked import freeze_outside, frozen_entries_kept, mark_trained
-from fairseq_dwt.matrices import canonical_name, is_head, ticket_matrices
-from fairseq_dwt.ticket import Columns, Origin, Ticket
+from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept, mark_trained
 from tests.conftest import WORDS, roberta
 
 ORIGIN = Origin("random")
@@ -29,7 +29,7 @@ ORIGIN = Origin("random")
 @pytest.fixture(scope="module")
 def model():
     """A tiny RoBERTa in float64 with a head, attention through its modules, without dropout."""
-    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.model.encoder import use_sdpa
 
     model = roberta(WORDS).double().train()
     model.register_classification_head("sentence_classification_head", num_classes=2)

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import fairseq_dwt
+
+PACKAGE = Path(fairseq_dwt.__file__).parent
+#: What stands on fairseq; all else is the core.
+SHELLS = (
+    *("criterions", "optim", "tasks", "patches", "model.encoder", "run.batches", "run.data"),
+    *("run.first_batches", "run.folder", "run.progress", "run.resume"),
+    *("serving.evaluate", "serving.model", "serving.predict"),
+)
 CORE = [
-    "attention",
-    "checkpoint",
-    "cli",
-    "compact",
-    "delta",
-    "element_mask",
-    "extraction",
-    "files",
-    "huggingface",
-    "l1",
-    "launch",
-    "masked",
-    "oneshot",
-    "matrices",
-    "report.figures",
-    "report.page",
-    "report.runs",
-    "report.scores",
-    "report.sections",
-    "report.structure",
-    "serving.attach",
-    "serving.mixed",
-    "similarity",
-    "sources",
-    "states",
-    "ticket",
-    "verify",
+    name
+    for path in sorted(PACKAGE.rglob("*.py"))
+    for name in [".".join(path.relative_to(PACKAGE).with_suffix("").parts)]
+    if not any(f"{name}.".startswith(f"{shell}.") for shell in SHELLS) and "__" not in name
 ]
 
 

@@ -10,12 +10,12 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
-from fairseq_dwt.delta import HEAD as HEAD_PARTS
-from fairseq_dwt.delta import SETTINGS, Delta, export, merge, parts_of
-from fairseq_dwt.extraction import bitfit, random_columns, random_elements
-from fairseq_dwt.matrices import ticket_matrices
-from fairseq_dwt.origin import Origin
-from fairseq_dwt.sources import origin_of
+from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
+from fairseq_dwt.delta.delta import SETTINGS, Delta, export, merge, parts_of
+from fairseq_dwt.find.by_name import origin_of
+from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+from fairseq_dwt.model.names import ticket_matrices
+from fairseq_dwt.ticket.origin import Origin
 from tests.conftest import write_roberta
 
 HEAD = "classification_heads.sentence_classification_head."

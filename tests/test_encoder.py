@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.encoder import SdpaAttention, use_sdpa
+from fairseq_dwt.model.encoder import SdpaAttention, use_sdpa
 from tests.conftest import WORDS, roberta
 
 HEAD = "sentence_classification_head"

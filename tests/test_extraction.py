@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.extraction import (
+from fairseq_dwt.find.dominant import (
     bitfit,
     bottom,
     count_out_weighted,
@@ -15,8 +15,8 @@ from fairseq_dwt.extraction import (
     rank_columns,
     sigma_mask,
 )
-from fairseq_dwt.matrices import Matrix
-from fairseq_dwt.ticket import Columns, Origin, Ticket
+from fairseq_dwt.model.names import Matrix
+from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
 
 ORIGIN = Origin("dominant")
 FC1 = Matrix(layer=0, kind="FC1", name="layers.0.fc1", out_features=6, in_features=4)

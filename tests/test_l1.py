@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.l1 import InitDistance, first_difference
+from fairseq_dwt.find.l1 import InitDistance, first_difference
 
 NAME = "encoder.sentence_encoder.layers.0.fc1.weight"
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.matrices import ticket_layers
-from fairseq_dwt.oneshot import ColumnScores, Settling, column_norms, find_ticket, rank
-from fairseq_dwt.origin import Origin
+from fairseq_dwt.find.oneshot import ColumnScores, Settling, column_norms, find_ticket, rank
+from fairseq_dwt.model.names import ticket_layers
+from fairseq_dwt.ticket.origin import Origin
 from tests.conftest import WORDS, roberta
 
 ORIGIN = Origin("oneshot")
@@ -22,7 +22,7 @@ PAD = 1
 @pytest.fixture
 def model():
     """A tiny RoBERTa with a head, attention through its modules."""
-    from fairseq_dwt.encoder import use_sdpa
+    from fairseq_dwt.model.encoder import use_sdpa
 
     model = roberta(WORDS)
     model.register_classification_head("sentence_classification_head", num_classes=2)

@@ -14,13 +14,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairseq_dwt.compact import make_compact, write_back
-from fairseq_dwt.encoder import use_sdpa
-from fairseq_dwt.extraction import extract
-from fairseq_dwt.masked import freeze_outside, frozen_entries_kept
-from fairseq_dwt.matrices import Matrix, canonical_name, ticket_matrices
-from fairseq_dwt.origin import Origin
-from fairseq_dwt.ticket import Columns, Ticket
+from fairseq_dwt.find.dominant import extract
+from fairseq_dwt.model.encoder import use_sdpa
+from fairseq_dwt.model.names import Matrix, canonical_name, ticket_matrices
+from fairseq_dwt.ticket.origin import Origin
+from fairseq_dwt.ticket.ticket import Columns, Ticket
+from fairseq_dwt.train.compact import make_compact, write_back
+from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept
 from tests.conftest import WORDS
 
 CASES = int(os.environ.get("DWT_FUZZ", "0"))

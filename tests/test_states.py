@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.states import Layout, from_file, to_file
+from fairseq_dwt.train.states import Layout, from_file, to_file
 
 MASK = torch.tensor([[True, False, True]])
 

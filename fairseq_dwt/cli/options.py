@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
-from ..delta import DTYPES
+from ..delta.delta import DTYPES
 from ..errors import DwtError
 
 __all__ = ["Add", "check_running", "ends_in", "init", "output", "running", "tuned"]

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from ..delta import DTYPES
+from ..delta.delta import DTYPES
 from ..glue.tasks import glue_task
 from .options import Add, check_running, output, running
 

@@ -12,12 +12,12 @@ from functools import reduce
 from itertools import combinations
 from typing import Any, Iterator, Optional
 
-from .. import extraction
 from ..checkpoint import ROUNDED, Pretrained, Tuned
-from ..element_mask import AnyTicket
 from ..errors import DwtError
-from ..sources import load_ticket, open_ticket, origin_of
-from ..ticket import Ticket
+from ..find import dominant
+from ..find.by_name import load_ticket, open_ticket, origin_of
+from ..ticket.element_mask import AnyTicket
+from ..ticket.ticket import Ticket
 from .options import Add, ends_in, init, output, tuned
 
 __all__ = ["add_commands"]
@@ -95,11 +95,11 @@ def _extract(args: argparse.Namespace) -> int:
         sigma=args.sigma,
         num_updates=checkpoint.num_updates,
     )
-    moved = extraction.movement(pretrained, checkpoint)
-    ticket, counts = extraction.extract(*moved, args.sigma, origin)
+    moved = dominant.movement(pretrained, checkpoint)
+    ticket, counts = dominant.extract(*moved, args.sigma, origin)
     total, size = sum(counts.values()), sum(m.num_parameters for m in pretrained.matrices)
     if args.mask:
-        extraction.sigma_mask(*moved, args.sigma, origin).save(args.mask)
+        dominant.sigma_mask(*moved, args.sigma, origin).save(args.mask)
     ticket.save(args.output)
     print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
     _wrote(args.output)
@@ -118,9 +118,9 @@ def _oneshot(args: argparse.Namespace) -> int:
     ends_in(args.output, ".json")
     with _without_info():
         from .. import register
-        from ..launch import compose
-        from ..oneshot import Settling
-        from ..tasks._oneshot import oneshot_of_config
+        from ..find.oneshot import Settling
+        from ..run.config import compose
+        from ..run.first_batches import oneshot_of_config
 
     def show(batches: Iterator[Any]) -> Iterator[Any]:
         bar = tqdm(batches, "oneshot", args.batches, disable=not sys.stderr.isatty(), unit="batch")
@@ -168,8 +168,8 @@ def _bitfit(args: argparse.Namespace) -> int:
 def _bottom(args: argparse.Namespace) -> int:
     pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
     origin = origin_of("bottom", pretrained, sigma=args.sigma, num_updates=checkpoint.num_updates)
-    moved = extraction.movement(pretrained, checkpoint)
-    ticket = extraction.bottom(*moved, args.k, args.sigma, origin)
+    moved = dominant.movement(pretrained, checkpoint)
+    ticket = dominant.bottom(*moved, args.k, args.sigma, origin)
     code = _save(ticket, args.output)
     _say_if_rounded(checkpoint)
     return code
@@ -189,7 +189,7 @@ def _columns(path: str, k: Optional[int]) -> Ticket:
 
 def _similarity(args: argparse.Namespace) -> int:
     from ..report.structure import similarity_table
-    from ..similarity import similarity
+    from ..ticket.similarity import similarity
 
     if len(args.tickets) < 2:
         raise DwtError(f"similarity: expected two tickets or more, got {len(args.tickets)}")

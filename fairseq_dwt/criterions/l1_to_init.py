@@ -14,9 +14,9 @@ from omegaconf import II, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..halves import HALVES, fp32_copies
-from ..l1 import InitDistance
-from ..launch import wrapped_config
+from ..find.l1 import InitDistance
+from ..run.config import wrapped_config
+from ..train.halves import HALVES, fp32_copies
 
 __all__ = ["L1ToInit", "L1ToInitConfig"]
 

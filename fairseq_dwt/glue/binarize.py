@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
-from fairseq_dwt.errors import DwtError
-from fairseq_dwt.files import replacing_folder
-from fairseq_dwt.glue.encoders import Encoder, Items
-from fairseq_dwt.glue.tasks import GlueTask, Split
-from fairseq_dwt.glue.tsv import RowReader
+from ..errors import DwtError
+from ..files import replacing_folder
+from .encoders import Encoder, Items
+from .tasks import GlueTask, Split
+from .tsv import RowReader
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary

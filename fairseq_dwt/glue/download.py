@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from fairseq_dwt.errors import DwtError
-from fairseq_dwt.files import replacing, replacing_folder
-from fairseq_dwt.glue.tasks import GlueTask
+from ..errors import DwtError
+from ..files import replacing, replacing_folder
+from .tasks import GlueTask
 
 __all__ = ["OFFICIAL", "Download", "by_hand", "download_bpe", "download_task"]
 

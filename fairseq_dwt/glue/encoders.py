@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Sequence
 
 import numpy as np
 
-from fairseq_dwt.errors import DwtError
+from ..errors import DwtError
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary

@@ -6,9 +6,9 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.tasks import TASKS, GlueTask, glue_task
-from fairseq_dwt.glue.tsv import text_lines
+from ..errors import DwtError
+from .tasks import TASKS, GlueTask, glue_task
+from .tsv import text_lines
 
 __all__ = ["read_examples", "sentences_of"]
 

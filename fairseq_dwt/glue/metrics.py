@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairseq_dwt.errors import DwtError
+from ..errors import DwtError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

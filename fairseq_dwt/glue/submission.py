@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fairseq_dwt.errors import DwtError
-from fairseq_dwt.files import replacing
-from fairseq_dwt.glue.tasks import GlueTask, Split, Table
-from fairseq_dwt.glue.tsv import read_rows
+from ..errors import DwtError
+from ..files import replacing
+from .tasks import GlueTask, Split, Table
+from .tsv import read_rows
 
 __all__ = ["FILES", "WNLI_ROWS", "test_sets", "text_of", "write_submission"]
 

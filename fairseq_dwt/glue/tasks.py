@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from fairseq_dwt.errors import DwtError
+from ..errors import DwtError
 
 __all__ = ["TASKS", "GlueTask", "Split", "Table", "glue_task", "task_of_folder"]
 

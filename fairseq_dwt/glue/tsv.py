@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.tasks import GlueTask, Split, Table
+from ..errors import DwtError
+from .tasks import GlueTask, Split, Table
 
 __all__ = ["RowReader", "Rows", "read_rows", "text_lines"]
 

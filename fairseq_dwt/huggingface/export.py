@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Pretrained, Tuned
-from ..delta import check_head, only_head
+from ..delta.delta import check_head, only_head
 from ..errors import DwtError
 from ..files import replacing_folder
 from .families import ENCODER, EPSILON, FAMILIES, HEAD_PARTS, Family

@@ -11,9 +11,9 @@ from fairseq.optim import FairseqOptimizer, _build_optimizer, register_optimizer
 from omegaconf import II
 
 from ..errors import DwtError
-from ..launch import wrapped_config
-from ..masked import TrainedEntries, frozen_entries_kept
-from ..states import Layout, from_file, to_file
+from ..run.config import wrapped_config
+from ..train.masked import TrainedEntries, frozen_entries_kept
+from ..train.states import Layout, from_file, to_file
 
 __all__ = ["DominantTicket", "DominantTicketConfig"]
 
@@ -63,11 +63,11 @@ class DominantTicket(FairseqOptimizer):
 
     The task ``ticket_finetune`` decides what trains, before fairseq wraps the model. In compact
     mode the parameters are the ticket's columns and nothing outside them can move; in masked mode
-    they are whole matrices, each marked with its :class:`~fairseq_dwt.masked.TrainedEntries`.
+    they are whole matrices, each marked with its :class:`~fairseq_dwt.train.masked.TrainedEntries`.
 
     State dicts hold the moments of the trained entries alone, in both modes alike
-    (:mod:`fairseq_dwt.states`), and under fp16 and bf16 the fp32 copies too, so that a run goes on
-    exactly where it was interrupted.
+    (:mod:`~fairseq_dwt.train.states`), and under fp16 and bf16 the fp32 copies too, so that a run
+    goes on exactly where it was interrupted.
 
     Raises:
         DwtError: other entries are to be optimized than the task lets train: another task built

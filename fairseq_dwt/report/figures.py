@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 import torch
 
-from ..element_mask import ElementMask
-from ..matrices import KIND_OF_MODULE, KINDS
+from ..model.names import KIND_OF_MODULE, KINDS
+from ..ticket.element_mask import ElementMask
 from .document import Figure
 from .theme import CATEGORIES, COLUMN, PAGE, Theme, color_map, draw
 

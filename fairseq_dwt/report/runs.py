@@ -10,12 +10,12 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from omegaconf import OmegaConf
 
-from ..element_mask import AnyTicket, ElementMask
 from ..errors import DwtError
+from ..find.by_name import load_ticket
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..glue.tasks import task_of_folder
-from ..sources import load_ticket
+from ..ticket.element_mask import AnyTicket, ElementMask
 
 __all__ = ["Run", "find_runs", "read_run"]
 

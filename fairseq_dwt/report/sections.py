@@ -8,14 +8,14 @@ from itertools import combinations
 from statistics import mean
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .. import extraction
 from ..checkpoint import ROUNDED, Pretrained, Tuned, load_checkpoint
-from ..element_mask import ElementMask
 from ..errors import DwtError
-from ..matrices import KINDS
-from ..similarity import Similarity, similarity
-from ..sources import PUBLISHED, load_ticket
-from ..ticket import Ticket
+from ..find import dominant
+from ..find.by_name import PUBLISHED, load_ticket
+from ..model.names import KINDS
+from ..ticket.element_mask import ElementMask
+from ..ticket.similarity import Similarity, similarity
+from ..ticket.ticket import Ticket
 from . import paper
 from .document import Document, Section, Table
 from .figures import (
@@ -248,9 +248,7 @@ def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
     if tuned.counts_rounded:
         notes.append(f"{found.run.task}: its checkpoint {ROUNDED}.")
     origin = found.ticket.origin
-    return extraction.sigma_mask(
-        *extraction.movement(pretrained, tuned), origin.sigma or 5e-5, origin
-    )
+    return dominant.sigma_mask(*dominant.movement(pretrained, tuned), origin.sigma or 5e-5, origin)
 
 
 # -- similarity ---------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from collections import Counter
 from statistics import mean
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from ..element_mask import AnyTicket
-from ..matrices import KIND_OF_MODULE, KINDS
-from ..similarity import Similarity
-from ..ticket import Ticket
+from ..model.names import KIND_OF_MODULE, KINDS
+from ..ticket.element_mask import AnyTicket
+from ..ticket.similarity import Similarity
+from ..ticket.ticket import Ticket
 
 __all__ = [
     "bias_layers",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, model_tensors
-from ..delta import Delta
+from ..delta.delta import Delta
 from ..errors import DwtError
-from ..matrices import canonical_name, is_head, ticket_layers
+from ..model.names import canonical_name, is_head, ticket_layers
 
 __all__ = ["DeltaHost", "add_head", "base_fingerprint", "check_delta"]
 

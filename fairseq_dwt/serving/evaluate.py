@@ -15,8 +15,8 @@ from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..glue.metrics import scores
 from ..glue.tasks import GlueTask
-from ..products import products_in_fp32
-from ..tasks._data import LONG_ROWS, label_names
+from ..model.products import products_in_fp32
+from ..run.data import LONG_ROWS, label_names
 from .model import load_roberta
 
 __all__ = ["evaluate"]

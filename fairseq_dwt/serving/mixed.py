@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..delta import Delta
-from ..element_mask import ElementMask
+from ..delta.delta import Delta
 from ..errors import DwtError
-from ..matrices import Matrix, ticket_layers
-from ..products import products_in_fp32
+from ..model.names import Matrix, ticket_layers
+from ..model.products import products_in_fp32
+from ..ticket.element_mask import ElementMask
 from .attach import add_head, base_fingerprint, check_delta
 
 __all__ = ["MixedTasks"]
@@ -40,7 +40,7 @@ class MixedTasks:
 
     Args:
         model: a fairseq RoBERTa in evaluation mode that holds the pre-trained weights, and whose
-            attention calls its projection modules (:func:`~fairseq_dwt.encoder.use_sdpa`).
+            attention calls its projection modules (:func:`~fairseq_dwt.model.encoder.use_sdpa`).
         base: as for :class:`~fairseq_dwt.serving.attach.DeltaHost`.
     """
 
@@ -146,7 +146,7 @@ class MixedTasks:
             raise DwtError(
                 f"{self._rows.layers_left} of {len(self._layers)} layers were gone around, their "
                 "deltas without effect; make the model's attention call its projection modules: "
-                "fairseq_dwt.encoder.use_sdpa(model)"
+                "fairseq_dwt.model.encoder.use_sdpa(model)"
             )
         heads: Any = self.model.classification_heads
         logits: List[Tensor] = [features] * len(tasks)

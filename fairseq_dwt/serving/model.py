@@ -11,9 +11,9 @@ from fairseq.models.roberta import RobertaModel
 from torch import nn
 
 from ..checkpoint import Pretrained
-from ..encoder import use_sdpa
 from ..errors import DwtError
-from ..matrices import canonical_name
+from ..model.encoder import use_sdpa
+from ..model.names import canonical_name
 
 __all__ = ["load_roberta"]
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import Pretrained
-from ..delta import SHORTEN, Delta
+from ..delta.delta import SHORTEN, Delta
 from ..errors import DwtError
 from ..glue.binarize import load_dictionary
 from ..glue.encoders import Encoder
-from ..products import products_in_fp32
+from ..model.products import products_in_fp32
 from .attach import DeltaHost
 from .model import load_roberta
 

@@ -18,24 +18,25 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from .. import halves, launch
 from ..checkpoint import Pretrained, allow_fairseq_classes
-from ..encoder import train_below_frozen_embeddings, use_sdpa
 from ..errors import DwtError
+from ..find.l1 import first_difference
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
-from ..l1 import first_difference
+from ..model.encoder import train_below_frozen_embeddings, use_sdpa
+from ..model.products import products_in_fp32
 from ..optim.dominant_ticket import DominantTicket
-from ..precision import settle_precision
-from ..products import products_in_fp32
-from ._batches import ByLength
-from ._data import check_data
-from ._interrupt import survive_interruptions
-from ._progress import TimeLeft
-from ._resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
-from ._same_run import check_precision
-from ._start import accept_files, keep_own_lm_head
+from ..patches.load_checkpoint import accept_files, keep_own_lm_head
+from ..patches.train_loop import survive_interruptions
+from ..run import config
+from ..run.batches import ByLength
+from ..run.data import check_data
+from ..run.folder import check_precision
+from ..run.precision import settle_precision
+from ..run.progress import TimeLeft
+from ..run.resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
+from ..train import halves
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -109,16 +110,16 @@ class FromPretrainedTask(SentencePredictionTask):
         survive_interruptions()
         root = cfg._get_root()  # type: ignore[attr-defined]
         accept_files()
-        launch.settle_folder(root)
+        config.settle_folder(root)
         hold_folder(root)
         resumed = resume(root)
         settle_precision(root)
-        launch.settle_schedule(root)
+        config.settle_schedule(root)
         check_precision(root)
-        launch.resolve_paths(root, cls._cwd(cfg))
+        config.resolve_paths(root, cls._cwd(cfg))
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
-        pretrained = Pretrained(launch.pretrained_file(root))
+        pretrained = Pretrained(config.pretrained_file(root))
         # fairseq's build_model gives this to the model
         cfg.max_positions = pretrained.settings["max_positions"]
         check_data(cfg, root.dataset, pretrained)
@@ -146,7 +147,7 @@ class FromPretrainedTask(SentencePredictionTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of the pre-trained file's shape, with the task's head."""
-        launch.set_shape(cfg, self.pretrained)
+        config.set_shape(cfg, self.pretrained)
         model = super().build_model(cfg)
         if self.cfg.attention == "sdpa":
             use_sdpa(model)
@@ -155,7 +156,7 @@ class FromPretrainedTask(SentencePredictionTask):
         if not self.pretrained.lm_head:
             keep_own_lm_head(model)
         stock = {key: self.cfg[key] for key in SentencePredictionConfig.__dataclass_fields__}
-        launch.save_as(self.root, {**stock, "_name": "sentence_prediction"})
+        config.save_as(self.root, {**stock, "_name": "sentence_prediction"})
         self.model = model
         return model
 

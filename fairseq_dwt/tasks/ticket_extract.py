@@ -11,14 +11,14 @@ import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from .. import extraction
 from ..checkpoint import model_tensors
+from ..find import dominant
+from ..find.by_name import origin_of
 from ..glue.tasks import task_of_folder
-from ..matrices import canonical_name, count_by_kind, is_head, is_layer
-from ..precision import refuse_sharding
-from ..sources import origin_of
+from ..model.names import canonical_name, count_by_kind, is_head, is_layer
+from ..run.folder import check_same_run
+from ..run.precision import refuse_sharding
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
-from ._same_run import check_same_run
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]
 
@@ -34,7 +34,7 @@ class TicketExtractConfig(FromPretrainedConfig):
         default=5e-5, metadata={"help": "σ: a weight is out-weighted where |θ − θ0| > σ"}
     )
     ranked_columns: int = field(
-        default=extraction.RANKED_COLUMNS,
+        default=dominant.RANKED_COLUMNS,
         metadata={"help": "columns kept per matrix in the ticket"},
     )
     save_sigma_mask: bool = field(
@@ -113,8 +113,8 @@ class TicketExtractTask(FromPretrainedTask):
         # in half precision θ is the optimizer's fp32 copies, and θ0 what they began at
         state = {n: self.copies.get(p, p.detach()) for n, p in self.model.named_parameters()}
         dtype = next(self.model.parameters()).dtype
-        init = extraction.tensors_of(self.pretrained.tensors, self.pretrained.path, dtype)
-        tuned = extraction.tensors_of(model_tensors(state), "the model")
+        init = dominant.tensors_of(self.pretrained.tensors, self.pretrained.path, dtype)
+        tuned = dominant.tensors_of(model_tensors(state), "the model")
         origin = origin_of(
             "dominant",
             self.pretrained,
@@ -124,13 +124,13 @@ class TicketExtractTask(FromPretrainedTask):
             num_updates=current,
         )
         matrices, sigma = self.pretrained.matrices, self.cfg.sigma
-        ticket, counts = extraction.extract(
+        ticket, counts = dominant.extract(
             matrices, init, tuned, sigma, origin, self.cfg.ranked_columns
         )
         path = os.path.join(self.root.checkpoint.save_dir, TICKET)
         ticket.save(path)
         if self.cfg.save_sigma_mask:
-            mask = extraction.sigma_mask(matrices, init, tuned, sigma, origin)
+            mask = dominant.sigma_mask(matrices, init, tuned, sigma, origin)
             mask.save(os.path.join(self.root.checkpoint.save_dir, SIGMA_MASK))
         total, size = sum(counts.values()), sum(m.num_parameters for m in matrices)
         kinds = count_by_kind(matrices, counts)

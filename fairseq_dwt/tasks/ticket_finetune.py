@@ -12,20 +12,20 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
-from ..compact import make_compact, write_back
-from ..element_mask import AnyTicket
 from ..errors import DwtError
+from ..find.by_name import open_ticket
 from ..glue.tasks import task_of_folder
-from ..masked import freeze_outside, trained_masks
-from ..matrices import is_head
+from ..model.names import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..precision import refuse_sharding
-from ..sources import open_ticket
-from ..ticket import Ticket
-from ._ema import average_inside
+from ..patches.ema import average_inside
+from ..run.first_batches import ONESHOT, oneshot_ticket
+from ..run.folder import check_same_run
+from ..run.precision import refuse_sharding
+from ..ticket.element_mask import AnyTicket
+from ..ticket.ticket import Ticket
+from ..train.compact import make_compact, write_back
+from ..train.masked import freeze_outside, trained_masks
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
-from ._oneshot import ONESHOT, oneshot_ticket
-from ._same_run import check_same_run
 
 __all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
 

@@ -46,7 +46,7 @@ with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
 
 
-#: A user's config that fairseq_dwt.launch.compose composes; the command line does not name it.
+#: A user's config that fairseq_dwt.run.config.compose composes; the command line does not name it.
 composed = None
 
 

@@ -10,9 +10,8 @@ import pytest
 from fairseq_dwt.glue.binarize import load_dictionary, preprocess_task
 from fairseq_dwt.glue.encoders import gpt2_encoder
 from fairseq_dwt.glue.tasks import TASKS, glue_task
-
-from .fairseq_recipe import recipe
-from .fixture_data import write_bpe, write_glue
+from tests.glue.fairseq_recipe import recipe
+from tests.glue.fixture_data import write_bpe, write_glue
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "glue" / "preprocess.py"
 

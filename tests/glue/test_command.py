@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from .conftest import SCRIPT, arguments_for, assert_nothing_left
-from .fairseq_recipe import tree
+from tests.glue.conftest import SCRIPT, arguments_for, assert_nothing_left
+from tests.glue.fairseq_recipe import tree
 
 
 def test_command_as_a_user_types_it(expected, glue_dir, bpe_dir, tmp_path):

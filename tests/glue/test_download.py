@@ -18,8 +18,7 @@ from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue import download
 from fairseq_dwt.glue.download import Download, download_task, fetch
 from fairseq_dwt.glue.tasks import TASKS, glue_task
-
-from .fairseq_recipe import tree
+from tests.glue.fairseq_recipe import tree
 
 
 class Server:

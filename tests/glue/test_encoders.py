@@ -8,8 +8,7 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.encoders import bert_encoder, gpt2_encoder, sentencepiece_encoder
-
-from .fixture_data import ODD_SENTENCES, sentence
+from tests.glue.fixture_data import ODD_SENTENCES, sentence
 
 BERT_PIECES = [
     "[PAD]",

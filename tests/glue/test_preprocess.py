@@ -8,10 +8,9 @@ from fairseq_dwt.glue.binarize import load_dictionary
 from fairseq_dwt.glue.encoders import Encoder
 from fairseq_dwt.glue.tasks import TASKS, glue_task
 from fairseq_dwt.glue.tsv import read_rows
-
-from .conftest import arguments_for
-from .fairseq_recipe import recipe, tree
-from .fixture_data import write_task
+from tests.glue.conftest import arguments_for
+from tests.glue.fairseq_recipe import recipe, tree
+from tests.glue.fixture_data import write_task
 
 # Rows of each real file that the reference, which is slow, is run on: the whole of CoLA.
 REAL_ROWS = {"CoLA": 10**9, "MNLI": 1500, "MRPC": 1500, "QNLI": 1000, "QQP": 3000, "SST-2": 5000}

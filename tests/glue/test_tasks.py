@@ -6,8 +6,7 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.tasks import TASKS, glue_task, task_of_folder
-
-from .fairseq_recipe import COLUMNS, MNLI_DEV_LABEL
+from tests.glue.fairseq_recipe import COLUMNS, MNLI_DEV_LABEL
 
 
 def test_the_eight_tasks_in_the_config_names():

@@ -10,9 +10,8 @@ from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.binarize import load_dictionary
 from fairseq_dwt.glue.tasks import glue_task
 from fairseq_dwt.glue.tsv import read_rows
-
-from .conftest import assert_nothing_left
-from .fairseq_recipe import tree
+from tests.glue.conftest import assert_nothing_left
+from tests.glue.fairseq_recipe import tree
 
 
 @pytest.mark.parametrize(

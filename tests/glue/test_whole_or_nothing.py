@@ -8,9 +8,8 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.encoders import Encoder
-
-from .conftest import arguments_for
-from .fairseq_recipe import tree
+from tests.glue.conftest import arguments_for
+from tests.glue.fairseq_recipe import tree
 
 
 def test_existing_output_is_refused_and_untouched(one_task, preprocess, tmp_path):

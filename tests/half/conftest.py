@@ -7,9 +7,9 @@ import os
 import pytest
 import torch
 
-from fairseq_dwt import precision, products
-
-from .imitation import imitated_gpu
+from fairseq_dwt.model import products
+from fairseq_dwt.run import precision
+from tests.half.imitation import imitated_gpu
 
 trains_on_gpu = precision.trains_on_gpu  # as it is without the imitation
 
@@ -47,7 +47,7 @@ def half(request):
 def copies(checkpoint: str) -> torch.Tensor:
     """All fp32 copies that a checkpoint keeps, in one vector; a ticket's are its optimizer's."""
     from fairseq_dwt.checkpoint import load_checkpoint
-    from fairseq_dwt.halves import KEY
+    from fairseq_dwt.train.halves import KEY
 
     state = load_checkpoint(checkpoint)
     weights = state["task_state"][KEY]["weights"]

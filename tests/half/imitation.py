@@ -2,7 +2,7 @@
 
 On a GPU fairseq flattens the fp32 copies of fp16 training into one tensor and moves an overflow's
 zero norm to the device; products sum in fp32. :func:`imitated_gpu` has fairseq do the former on a
-CPU, and :mod:`fairseq_dwt.products` does the latter. A GPU's word is final (``make gpu``).
+CPU, and :mod:`fairseq_dwt.model.products` does the latter. A GPU's word is final (``make gpu``).
 
     python -m tests.half.imitation --config-name dwt_sst_2 common.fp16=true …
 
@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 import fairseq_dwt
-from fairseq_dwt import precision
+from fairseq_dwt.run import precision
 
 
 @contextmanager

@@ -7,14 +7,14 @@ import os
 import pytest
 import torch
 
-from fairseq_dwt import DwtError, precision
+from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
-from fairseq_dwt.sources import load_ticket
+from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.run import precision
 from tests.conftest import compose
+from tests.half import machine_with_gpu
+from tests.half.conftest import ON_GPU, trains_on_gpu
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
-
-from . import machine_with_gpu
-from .conftest import ON_GPU, trains_on_gpu
 
 MACHINE = HYDRA_TRAIN if ON_GPU else [os.path.abspath(machine_with_gpu.__file__)]
 

@@ -9,14 +9,13 @@ import shutil
 import pytest
 import torch
 
-from fairseq_dwt import extraction
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
-from fairseq_dwt.halves import KEY
-from fairseq_dwt.matrices import canonical_name, is_head
-from fairseq_dwt.sources import load_ticket
-from fairseq_dwt.verify import moved_outside
-
-from .conftest import PRECISIONS, copies
+from fairseq_dwt.delta.verify import moved_outside
+from fairseq_dwt.find import dominant
+from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.train.halves import KEY
+from tests.half.conftest import PRECISIONS, copies
 
 #: Steps smaller than the rounding of a weight: only fp32 copies can sum them up.
 SMALL_STEPS = ["optimization.lr=[1e-4]", "model.dropout=0.1", "task.sigma=1e-4"]
@@ -102,12 +101,12 @@ def test_extract_counts_what_the_run_counted(half, train, small, tmp_path):
     written = load_ticket(f"{folder}/ticket.json")
     pretrained, tuned = Pretrained(small.init), Tuned(f"{folder}/checkpoint_last.pt")
     assert not tuned.counts_rounded
-    moved = extraction.movement(pretrained, tuned)
-    found, _ = extraction.extract(*moved, 1e-4, written.origin)
+    moved = dominant.movement(pretrained, tuned)
+    found, _ = dominant.extract(*moved, 1e-4, written.origin)
     assert found.matrices == written.matrices != {}
     # the rounded weights give others
-    rounded, _ = extraction.extract(
-        pretrained.matrices, moved[1], extraction.tensors_of(tuned.tensors, "f"), 1e-4, found.origin
+    rounded, _ = dominant.extract(
+        pretrained.matrices, moved[1], dominant.tensors_of(tuned.tensors, "f"), 1e-4, found.origin
     )
     assert rounded.matrices != found.matrices
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fairseq_dwt.extraction import out_weighted
-from fairseq_dwt.l1 import InitDistance
+from fairseq_dwt.find.dominant import out_weighted
+from fairseq_dwt.find.l1 import InitDistance
 
 NAME = "encoder.sentence_encoder.layers.0.fc1.weight"
 SIGMA, L1_LAMBDA, UPDATES, LR = 5e-5, 1e-3, 300, 1e-5

@@ -6,10 +6,9 @@ import os
 
 import pytest
 
+from tests.half import imitation
+from tests.half.conftest import ON_GPU, PRECISIONS, copies
 from tests.processes import COMMON, finish, start, workers
-
-from . import imitation
-from .conftest import ON_GPU, PRECISIONS, copies
 
 pytestmark = pytest.mark.skipif(ON_GPU, reason="gloo workers on a CPU; tests/gpu has a GPU's")
 

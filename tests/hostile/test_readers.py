@@ -24,14 +24,14 @@ from safetensors.torch import load
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
-from fairseq_dwt.delta import Delta
-from fairseq_dwt.element_mask import ElementMask
+from fairseq_dwt.delta.delta import Delta
 from fairseq_dwt.files import checksum
 from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.glue.tsv import read_rows
 from fairseq_dwt.huggingface import read_folder
-from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket.ticket import Ticket
 
 CASES = int(os.environ.get("DWT_FUZZ", "200"))
 fuzz = settings(

@@ -12,11 +12,10 @@ import pytest
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.cli import main
-from fairseq_dwt.matrices import KINDS
-from fairseq_dwt.sources import load_ticket
-from fairseq_dwt.ticket import Ticket
-
-from .conftest import PREPROCESS, python
+from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.model.names import KINDS
+from fairseq_dwt.ticket.ticket import Ticket
+from tests.real.conftest import PREPROCESS, python
 
 
 def test_few_weights_move_and_few_columns_dominate_across_layers(stage_1):

@@ -9,13 +9,13 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, fingerprint
-from fairseq_dwt.delta import export, merge
-from fairseq_dwt.element_mask import ElementMask
-from fairseq_dwt.extraction import bitfit, random_columns, random_elements
+from fairseq_dwt.delta.delta import export, merge
+from fairseq_dwt.find.by_name import origin_of
+from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost
 from fairseq_dwt.serving.model import load_roberta
-from fairseq_dwt.sources import origin_of
-from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket.ticket import Ticket
 from tests.conftest import write_roberta
 from tests.test_delta import fine_tuned
 
@@ -113,7 +113,7 @@ def test_overlap_is_seen_between_columns_and_single_entries(pretrained, deltas):
     }
     ticket = ElementMask(everything, origin_of("random", pretrained))
     assert isinstance(deltas["a"].ticket, Ticket)
-    from fairseq_dwt.delta import parts_of
+    from fairseq_dwt.delta.delta import parts_of
 
     name = pretrained.matrices[0].weight
     mask, columns = parts_of(ticket, pretrained.matrices)[name], deltas["a"].parts[name]

@@ -7,11 +7,11 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Tuned
-from fairseq_dwt.delta import export
-from fairseq_dwt.extraction import bitfit, random_columns, random_elements
+from fairseq_dwt.delta.delta import export
+from fairseq_dwt.find.by_name import origin_of
+from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
-from fairseq_dwt.sources import origin_of
 from tests.test_delta import fine_tuned
 
 TASKS = ["one", "three", "bias", "none", "some"]

@@ -9,8 +9,8 @@ import pytest
 
 import fairseq_dwt
 from fairseq_dwt.checkpoint import Pretrained
-from fairseq_dwt.sources import load_ticket
-from fairseq_dwt.verify import moved_outside
+from fairseq_dwt.delta.verify import moved_outside
+from fairseq_dwt.find.by_name import load_ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 PACKAGE = os.path.dirname(fairseq_dwt.__file__)

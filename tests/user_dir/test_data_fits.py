@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta import Delta
+from fairseq_dwt.delta.delta import Delta
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.predictions import Predictions
 from tests.conftest import WORDS
@@ -200,7 +200,7 @@ def test_evaluate_refuses_a_row_that_the_run_would(train, data, capsys):
 
 
 def test_folders_of_fairseqs_recipe(train, data, small, tmp_path, monkeypatch, capsys):
-    from fairseq_dwt.ticket import Ticket
+    from fairseq_dwt.ticket.ticket import Ticket
 
     folder = str(tmp_path / "MRPC-bin")
     os.rename(data, folder)

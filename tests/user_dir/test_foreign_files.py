@@ -7,7 +7,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.matrices import canonical_name, is_head
+from fairseq_dwt.model.names import canonical_name, is_head
 
 KINDS = {
     "wrapped": lambda model: {f"module.{name}": t for name, t in model.items()},

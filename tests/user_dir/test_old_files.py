@@ -17,9 +17,9 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta import Delta
-from fairseq_dwt.element_mask import ElementMask
-from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, python
 
 RUNS = Path(__file__).resolve().parents[1] / "data" / "runs_of_0.1.tar.gz"
@@ -60,7 +60,9 @@ def test_commands_give_what_they_gave(old):
     assert masks[0].digest() == masks[1].digest()
     verify = ["verify", *init, "stage_2/checkpoint_last.pt", "--ticket", "stage_2/ticket.json"]
     assert main(verify) == 0
-    assert main(["apply", "--init", "model.pt", "--delta", "rte.delta.safetensors", "-o", "m.pt"]) == 0
+    assert (
+        main(["apply", "--init", "model.pt", "--delta", "rte.delta.safetensors", "-o", "m.pt"]) == 0
+    )
     merged = load_checkpoint("m.pt")["model"]
     trained = load_checkpoint("stage_2/checkpoint_last.pt")["model"]
     assert all(torch.equal(tensor, trained[name]) for name, tensor in merged.items())

@@ -9,11 +9,12 @@ import shutil
 import pytest
 import torch
 
-from fairseq_dwt import DwtError, launch
+from fairseq_dwt import DwtError
 from fairseq_dwt.cli import main
-from fairseq_dwt.matrices import canonical_name, is_head
-from fairseq_dwt.ticket import Ticket
-from fairseq_dwt.verify import moved_outside
+from fairseq_dwt.delta.verify import moved_outside
+from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.run import config
+from fairseq_dwt.ticket.ticket import Ticket
 from tests.conftest import weights
 from tests.processes import COMMON, finish, workers
 
@@ -125,7 +126,7 @@ def launch_config():
     from omegaconf import OmegaConf
 
     overrides = ["task.cwd=/", "task.data=d", "checkpoint.finetune_from_model=m"]
-    cfg = launch.compose("ticket_rte", [*overrides, "optimizer.ticket=oneshot"])
+    cfg = config.compose("ticket_rte", [*overrides, "optimizer.ticket=oneshot"])
     told = ("task", "criterion", "optimizer", "model", "lr_scheduler")
     mine = {name: OmegaConf.to_container(cfg[name]) for name in told}
     mine["optimizer"].pop("lr", None)
@@ -150,7 +151,7 @@ def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
 def test_the_head_is_the_one_that_the_run_starts_with(classes, taken, small, train, tmp_path):
     """fairseq takes a head of the base file where its name and shape are the run's."""
     from fairseq_dwt.checkpoint import Pretrained
-    from fairseq_dwt.tasks._oneshot import _start_at
+    from fairseq_dwt.run.first_batches import _start_at
     from tests.conftest import WORDS, roberta
 
     state = torch.load(small.init, weights_only=False)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fairseq_dwt.checkpoint import Pretrained
-from fairseq_dwt.sources import load_ticket
-from fairseq_dwt.verify import moved_outside
+from fairseq_dwt.delta.verify import moved_outside
+from fairseq_dwt.find.by_name import load_ticket
 from tests.conftest import weights
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start, workers
 

@@ -3,9 +3,16 @@
 import random
 from typing import Callable, List, Optional, Tuple
 
-from .clauses import AGREEING, Clause, Phrase, Token, clause_tokens, text
-from .maker import Maker
-from .words import LEXICON
+from examples.glue.demo.toy_english.clauses import (
+    AGREEING,
+    Clause,
+    Phrase,
+    Token,
+    clause_tokens,
+    text,
+)
+from examples.glue.demo.toy_english.maker import Maker
+from examples.glue.demo.toy_english.words import LEXICON
 
 SINGULAR_ONLY = ("a", "this", "that", "every", "another", "one")
 PLURAL_ONLY = ("several", "many", "these", "those", "two", "three", "four")

@@ -19,7 +19,7 @@ M     adverb, time, negation, connective, comma
 from dataclasses import dataclass, field
 from typing import List, Optional, Tuple
 
-from .words import VOWELS, Noun, Verb
+from examples.glue.demo.toy_english.words import VOWELS, Noun, Verb
 
 Token = Tuple[str, str]
 

@@ -8,14 +8,20 @@ opinion. *Glosses*: what a word means. No sentence here carries a task's label a
 import random
 from typing import Iterator, List
 
-from . import evaluative
-from .acceptability import agreement_clause
-from .clauses import Clause, Phrase, clause_tokens, reflexive_pronoun, text
-from .edits import apply_edits
-from .entailment import event
-from .maker import Maker
-from .sentiment import BAD, GOOD, Reviewer, articles
-from .words import LEXICON
+from examples.glue.demo.toy_english import evaluative
+from examples.glue.demo.toy_english.acceptability import agreement_clause
+from examples.glue.demo.toy_english.clauses import (
+    Clause,
+    Phrase,
+    clause_tokens,
+    reflexive_pronoun,
+    text,
+)
+from examples.glue.demo.toy_english.edits import apply_edits
+from examples.glue.demo.toy_english.entailment import event
+from examples.glue.demo.toy_english.maker import Maker
+from examples.glue.demo.toy_english.sentiment import BAD, GOOD, Reviewer, articles
+from examples.glue.demo.toy_english.words import LEXICON
 
 
 def _pronoun(subject: Phrase) -> str:

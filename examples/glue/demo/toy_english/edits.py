@@ -8,9 +8,9 @@ edit works in place and says whether it found something to change.
 import copy
 from typing import Callable, List, Optional, Tuple
 
-from .clauses import Clause, Phrase
-from .maker import NUMBERS, Maker
-from .words import LEXICON, Noun
+from examples.glue.demo.toy_english.clauses import Clause, Phrase
+from examples.glue.demo.toy_english.maker import NUMBERS, Maker
+from examples.glue.demo.toy_english.words import LEXICON, Noun
 
 Edit = Callable[[Maker, Clause], bool]
 SOME = ("some", "several")

@@ -8,10 +8,10 @@ import copy
 import random
 from typing import List, Tuple
 
-from .clauses import Clause, Relative, Token, clause_tokens, text
-from .edits import apply_edits, participants
-from .maker import NUMBERS, Maker, phrase_head
-from .words import LEXICON
+from examples.glue.demo.toy_english.clauses import Clause, Relative, Token, clause_tokens, text
+from examples.glue.demo.toy_english.edits import apply_edits, participants
+from examples.glue.demo.toy_english.maker import NUMBERS, Maker, phrase_head
+from examples.glue.demo.toy_english.words import LEXICON
 
 
 def event(maker: Maker) -> Clause:

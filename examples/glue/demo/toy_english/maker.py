@@ -3,9 +3,9 @@
 import random
 from typing import List, Optional, Tuple
 
-from . import lexicon
-from .clauses import Clause, Phrase, Relative
-from .words import LEXICON, Noun, Topic, Verb, make_noun
+from examples.glue.demo.toy_english import lexicon
+from examples.glue.demo.toy_english.clauses import Clause, Phrase, Relative
+from examples.glue.demo.toy_english.words import LEXICON, Noun, Topic, Verb, make_noun
 
 ONE = ("the", "the", "the", "the", "a", "a", "this", "that", "every", "another", "one")
 MANY = ("the", "the", "the", "some", "several", "many", "these", "those", "two", "three", "four")

@@ -3,7 +3,7 @@
 import random
 from typing import Callable, Dict, List, Sequence, Tuple
 
-from . import evaluative as words
+from examples.glue.demo.toy_english import evaluative as words
 
 GOOD, BAD = 1, 0
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Dict, List, Tuple
 
-from . import lexicon
+from examples.glue.demo.toy_english import lexicon
 
 VOWELS = "aeiou"
 

@@ -15,8 +15,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from .element_mask import AnyTicket
-from .matrices import is_head, ticket_layers
+from ..model.names import is_head, ticket_layers
+from ..ticket.element_mask import AnyTicket
 
 __all__ = [
     "TrainedEntries",

@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..find.by_name import origin_of
+from ..find.oneshot import Settling, find_ticket
 from ..glue.tasks import task_of_folder
-from ..matrices import canonical_name, is_head
-from ..oneshot import Settling, find_ticket
-from ..sources import origin_of
-from ..ticket import Ticket
-from ._resume import checkpoint_to_resume
+from ..model.names import canonical_name, is_head
+from ..ticket.ticket import Ticket
+from .resume import checkpoint_to_resume
 
 __all__ = ["ONESHOT", "find_oneshot", "oneshot_of_config", "oneshot_ticket"]
 
@@ -69,7 +69,7 @@ def oneshot_of_config(
     """The ticket that a run with this config would find, without the run.
 
     Args:
-        cfg: fairseq's whole config (:func:`~fairseq_dwt.launch.compose`); edited in place.
+        cfg: fairseq's whole config (:func:`~fairseq_dwt.run.config.compose`); edited in place.
         number: as for :func:`find_oneshot`; so are ``on_batch`` and ``on_settling``.
 
     Raises:
@@ -110,7 +110,7 @@ def find_oneshot(
         model: as the task built it; on the CPU; gets the values of θ0.
         number: of batches; None goes on until the ranking has settled.
         on_batch: wraps the batches, for a progress bar.
-        on_settling: see :func:`~fairseq_dwt.oneshot.find_ticket`.
+        on_settling: see :func:`~fairseq_dwt.find.oneshot.find_ticket`.
 
     Raises:
         DwtError: fairseq's attention, too little data, or no finite gradients.

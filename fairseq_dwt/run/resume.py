@@ -11,9 +11,9 @@ from fairseq import checkpoint_utils
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, open_dict
 
-from .. import halves
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
+from ..train import halves
 
 __all__ = [
     "checkpoint_to_resume",
@@ -69,7 +69,7 @@ def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
     fairseq looks at ``max_update`` only after an update, so a finished run would make one more.
 
     Returns:
-        what the checkpoint keeps of half-precision training (:func:`~fairseq_dwt.halves.state`),
+        what the checkpoint keeps of half-precision training (``halves.state``),
         and its ``num_updates``; None where there is none.
     """
     stop_early = fairseq_cli.train.should_stop_early

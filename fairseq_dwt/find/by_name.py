@@ -6,19 +6,20 @@ import os
 from dataclasses import replace
 from typing import Optional
 
-from . import extraction
-from .checkpoint import Pretrained
-from .element_mask import AnyTicket, ElementMask
-from .errors import DwtError
-from .origin import Origin
-from .ticket import Ticket
-from .version import __version__
+from .. import ticket as ticket_package
+from ..checkpoint import Pretrained
+from ..errors import DwtError
+from ..ticket.element_mask import AnyTicket, ElementMask
+from ..ticket.origin import Origin
+from ..ticket.ticket import Ticket
+from ..version import __version__
+from . import dominant
 
 __all__ = ["PUBLISHED", "load_ticket", "open_ticket", "origin_of"]
 
 #: What ``optimizer.ticket`` takes beside files and published names.
 WORDS = ("oneshot", "bitfit", "random")
-_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(ticket_package.__file__)), "published")
 #: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
 PUBLISHED = tuple(f"roberta.large/{task}" for task in ("mnli", "qnli", "sst-2", "qqp"))
 
@@ -78,7 +79,7 @@ def open_ticket(
             "(stage 1 writes one), or one of " + ", ".join((*WORDS, *PUBLISHED))
         )
     if source == "bitfit":
-        ticket: AnyTicket = extraction.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
+        ticket: AnyTicket = dominant.bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
     elif source == "random" and percent is not None:
         if k is not None or like is not None:
             raise DwtError(
@@ -86,7 +87,7 @@ def open_ticket(
                 f"{like}; set optimizer.k=null"
             )
         origin = origin_of("random", pretrained, seed=seed)
-        ticket = extraction.random_elements(pretrained.matrices, percent, seed, origin)
+        ticket = dominant.random_elements(pretrained.matrices, percent, seed, origin)
     elif source == "random":
         if k is None:
             raise DwtError(
@@ -97,7 +98,7 @@ def open_ticket(
         if isinstance(pattern, ElementMask):
             raise DwtError(f"{like}: expected a ticket of columns to imitate, got an element mask")
         origin = origin_of("random", pretrained, seed=seed)
-        ticket = extraction.random_columns(pretrained.matrices, k, seed, origin, pattern)
+        ticket = dominant.random_columns(pretrained.matrices, k, seed, origin, pattern)
     else:
         ticket = load_ticket(source)
     ticket.check_fits(pretrained.matrices, pretrained.fingerprint, source)

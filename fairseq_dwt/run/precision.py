@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig, open_dict
 
-from .errors import DwtError
+from ..errors import DwtError
 
 __all__ = ["refuse_sharding", "settle_precision", "trains_on_gpu"]
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import Pretrained, Tuned
-from .element_mask import ElementMask
-from .errors import DwtError
-from .matrices import Matrix
-from .origin import Origin
-from .ticket import Columns, Ticket
+from ..checkpoint import Pretrained, Tuned
+from ..errors import DwtError
+from ..model.names import Matrix
+from ..ticket.element_mask import ElementMask
+from ..ticket.origin import Origin
+from ..ticket.ticket import Columns, Ticket
 
 __all__ = [
     "bitfit",

@@ -8,7 +8,7 @@ columns are written back into it (:func:`write_back`).
 Contract
     :func:`make_compact` replaces the ticket's linear layers of a model in place. State dicts do not
     change: they hold ``weight`` and ``bias`` and no compact tensor, and loading one fills the
-    compact tensors from it. Gradients equal those of :mod:`~fairseq_dwt.masked`.
+    compact tensors from it. Gradients equal those of :mod:`~fairseq_dwt.train.masked`.
 
 Single entries (:class:`ElementLinear`) are not bought as cheaply: their gradient needs the whole
 input and the product dyᵀx, of which the entries are then picked. What they save are the states,
@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .element_mask import AnyTicket
-from .errors import DwtError
+from ..errors import DwtError
+from ..model.names import Matrix, is_head, ticket_layers
+from ..ticket.element_mask import AnyTicket
+from ..ticket.ticket import Entries
 from .masked import mark_trained, model_shapes
-from .matrices import Matrix, is_head, ticket_layers
-from .ticket import Entries
 
 __all__ = ["ColumnLinear", "CompactLinear", "ElementLinear", "make_compact", "write_back"]
 
@@ -231,7 +231,7 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
 
     Args:
         model: a RoBERTa with its heads whose attention calls its projection modules
-            (:func:`~fairseq_dwt.encoder.use_sdpa`), before any wrapper.
+            (:func:`~fairseq_dwt.model.encoder.use_sdpa`), before any wrapper.
         ticket: fits the model (:meth:`Ticket.check_fits`).
 
     Returns:

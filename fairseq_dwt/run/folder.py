@@ -14,12 +14,12 @@ from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig
 
 from ..checkpoint import load_checkpoint
-from ..element_mask import AnyTicket
 from ..errors import DwtError
 from ..files import replacing
+from ..find.by_name import load_ticket
 from ..glue.tasks import task_of_folder
-from ..sources import load_ticket
-from ._resume import checkpoint_to_resume
+from ..ticket.element_mask import AnyTicket
+from .resume import checkpoint_to_resume
 
 __all__ = ["RUN", "check_precision", "check_same_run"]
 

@@ -17,8 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from .checkpoint import FUNCTION, SIZES, Pretrained
-from .errors import DwtError
+from ..checkpoint import FUNCTION, SIZES, Pretrained
+from ..errors import DwtError
 
 __all__ = [
     "compose",
@@ -66,7 +66,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
     hydra = import_module("hydra")
     hydra = hydra if hasattr(hydra, "compose") else import_module("hydra.experimental")
     name = name[: -len(".yaml")] if name.endswith(".yaml") else name
-    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
+    ours = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
     folders = [os.path.abspath(config_dir), ours] if config_dir else [ours]
     found = [f for f in folders if os.path.isfile(os.path.join(f, f"{name}.yaml"))]
     if not found:

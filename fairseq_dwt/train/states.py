@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import torch
 from torch import Tensor
 
-from .errors import DwtError
+from ..errors import DwtError
 
 __all__ = ["Layout", "from_file", "to_file"]
 

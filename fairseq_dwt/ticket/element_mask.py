@@ -16,9 +16,9 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 
-from .errors import DwtError
-from .files import check_checksum, checksum, read_safetensors, replacing
-from .matrices import Matrix
+from ..errors import DwtError
+from ..files import check_checksum, checksum, read_safetensors, replacing
+from ..model.names import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 from .ticket import Entries, Ticket
 

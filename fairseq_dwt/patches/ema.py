@@ -44,7 +44,7 @@ def average_inside(model: nn.Module, masks: Dict[str, Optional[Tensor]]) -> None
 
     Args:
         model: before any wrapper.
-        masks: ``{parameter name: trained entries}`` (:func:`~fairseq_dwt.masked.trained_masks`).
+        masks: ``{parameter name: trained entries}`` (``masked.trained_masks``).
     """
     model.averaged_inside = masks  # type: ignore[assignment]
     fairseq.trainer.build_ema = _build_ema

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from .halves import HALVES
+from ..train.halves import HALVES
 
 __all__ = ["has_instructions", "is_slow", "products_in_fp32"]
 

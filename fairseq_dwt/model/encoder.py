@@ -17,8 +17,8 @@ from fairseq.modules import FairseqDropout, MultiheadAttention, gelu
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
+from ..errors import DwtError
 from .attention import attend
-from .errors import DwtError
 
 __all__ = ["SdpaAttention", "train_below_frozen_embeddings", "use_sdpa"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .errors import DwtError
-from .matrices import canonical_name, is_layer
+from ..errors import DwtError
+from ..model.names import canonical_name, is_layer
 
 __all__ = ["InitDistance", "first_difference"]
 
@@ -70,7 +70,7 @@ class InitDistance:
         self.covered: Optional[List[Tuple[nn.Parameter, Tensor, Tensor]]] = None
 
     def follow(self, copies: Mapping[Tensor, Tensor]) -> None:
-        """Take θ from the fp32 copies of parameters (:func:`~fairseq_dwt.halves.fp32_copies`)."""
+        """Take θ from the fp32 copies of parameters (``halves.fp32_copies``)."""
         if self.covered is not None:
             self.covered = [(p, _theta(p, copies), p0) for p, _, p0 in self.covered]
         self._copies = copies

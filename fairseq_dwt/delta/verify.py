@@ -7,9 +7,9 @@ from typing import List, Union
 
 import torch
 
-from .checkpoint import Pretrained, Tuned
-from .element_mask import AnyTicket
-from .matrices import is_head
+from ..checkpoint import Pretrained, Tuned
+from ..model.names import is_head
+from ..ticket.element_mask import AnyTicket
 
 __all__ = ["Moved", "moved_outside"]
 

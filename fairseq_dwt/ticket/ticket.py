@@ -16,9 +16,9 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequ
 
 import torch
 
-from .errors import DwtError
-from .files import check_checksum, replacing
-from .matrices import Matrix
+from ..errors import DwtError
+from ..files import check_checksum, replacing
+from ..model.names import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 
 __all__ = ["Columns", "Entries", "Origin", "Ticket"]

@@ -22,15 +22,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .checkpoint import FUNCTION, SIZES, Pretrained, Tuned
-from .element_mask import AnyTicket, ElementMask, pack, unpack
-from .errors import DwtError
-from .files import check_checksum, checksum, read_safetensors, replacing
-from .matrices import Matrix, ticket_matrices
-from .origin import Origin, check_origin
-from .ticket import Ticket
+from ..checkpoint import FUNCTION, SIZES, Pretrained, Tuned
+from ..errors import DwtError
+from ..files import check_checksum, checksum, read_safetensors, replacing
+from ..model.names import Matrix, ticket_matrices
+from ..ticket.element_mask import AnyTicket, ElementMask, pack, unpack
+from ..ticket.origin import Origin, check_origin
+from ..ticket.ticket import Ticket
+from ..version import __version__
 from .verify import moved_outside
-from .version import __version__
 
 __all__ = ["Delta", "Part", "check_head", "export", "merge", "only_head", "parts_of"]
 

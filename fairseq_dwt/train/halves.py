@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Tuple
 import torch
 from torch import Tensor, nn
 
-from .errors import DwtError
+from ..errors import DwtError
 
 __all__ = ["HALVES", "KEY", "fp32_copies", "load_state", "state"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from .errors import DwtError
-from .matrices import Matrix
+from ..errors import DwtError
+from ..model.names import Matrix
 
 __all__ = ["Origin", "check_base", "check_origin", "check_shapes"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Dict, FrozenSet, List, Tuple
 
-from .errors import DwtError
-from .matrices import KIND_OF_MODULE, KINDS
+from ..errors import DwtError
+from ..model.names import KIND_OF_MODULE, KINDS
 from .origin import check_base
 from .ticket import Ticket
 

@@ -18,13 +18,13 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from .errors import DwtError
-from .extraction import RANKED_COLUMNS
-from .masked import model_shapes
-from .matrices import Matrix, ticket_layers
-from .origin import Origin
-from .similarity import similarity
-from .ticket import Columns, Ticket
+from ..errors import DwtError
+from ..model.names import Matrix, ticket_layers
+from ..ticket.origin import Origin
+from ..ticket.similarity import similarity
+from ..ticket.ticket import Columns, Ticket
+from ..train.masked import model_shapes
+from .dominant import RANKED_COLUMNS
 
 __all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
 
@@ -87,7 +87,7 @@ class ColumnScores:
 
     Args:
         model: a RoBERTa at θ0 whose attention calls its projection modules
-            (:func:`~fairseq_dwt.encoder.use_sdpa`).
+            (:func:`~fairseq_dwt.model.encoder.use_sdpa`).
         score: of one matrix in one batch.
 
     Attributes:

@@ -1,0 +1,1 @@
+"""Every name of fairseq that is replaced."""

@@ -1,0 +1,1 @@
+"""One run of fairseq: its config, its folder, its data."""
