@@ -38,7 +38,7 @@ demo: $(INSTALLED)
 
 # The longest files first, among them those on real inputs, where DWT_REAL_DIR names them.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(PROCESSES) --no-loadscope-reorder
 
 # Wheel and source distribution, each into an empty environment.
 test-install: $(VENV)/.test

@@ -35,6 +35,19 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=place, reverse=hasattr(config, "workerinput"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay in one process, and so do all on real inputs, which share a stage 1."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return "real" if "/real/" in path else path
+
+    return ByFile(config, log)
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
