@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
-from fairseq_dwt.delta.delta import Delta, parts_of
+from fairseq_dwt.delta.delta import Delta
 from fairseq_dwt.find.dominant import random_columns
+from fairseq_dwt.model.anatomy import ticket_layers
 from fairseq_dwt.model.encoder import use_sdpa
-from fairseq_dwt.model.names import ticket_layers
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.ticket.ticket import Origin
 
@@ -56,7 +56,7 @@ def random_delta(model: nn.Module, k: int, seed: int, width: int) -> Delta:
 
     return Delta(
         ticket=ticket,
-        values={n: values(part.values_shape) for n, part in parts_of(ticket, matrices).items()},
+        values={n: values(part.values_shape) for n, part in ticket.parts(matrices).items()},
         head={name: values(size) for name, size in shapes.items()},
         labels=("a", "b"),
         settings={"classification_head_name": HEAD, "num_classes": 2},

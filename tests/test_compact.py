@@ -12,6 +12,7 @@ from fairseq_dwt import DwtError
 from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
 from fairseq_dwt.model.names import canonical_name, is_head, ticket_matrices
 from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket.part import Part
 from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
 from fairseq_dwt.train.compact import (
     ColumnLinear,
@@ -20,7 +21,8 @@ from fairseq_dwt.train.compact import (
     make_compact,
     write_back,
 )
-from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept, mark_trained
+from fairseq_dwt.train.marks import mark_trained
+from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept
 from tests.conftest import WORDS, roberta
 
 ORIGIN = Origin("random")
@@ -99,16 +101,16 @@ def whole(compact, values):
     plain = {}
     for name, value in values.items():
         layer, _, part = name.rpartition(".")
-        if layer not in layers or part not in layers[layer].parts:
+        if layer not in layers or part not in layers[layer].parts():
             plain[name] = value
             continue
         module = layers[layer]
-        full = torch.zeros_like(getattr(module, module.parts[part]))
+        full = torch.zeros_like(getattr(module, module.parts()[part][0]))
         if part == "columns":
             full[:, module.index] = value
         else:
             full.view(-1)[getattr(module, f"{part}_index").long()] = value
-        plain[f"{layer}.{module.parts[part]}"] = full
+        plain[f"{layer}.{module.parts()[part][0]}"] = full
     return plain
 
 
@@ -172,9 +174,8 @@ def test_bits_outside_do_not_change(kind, model, matrices):
         matrix = next((m for m in matrices if canonical_name(name) in (m.weight, m.bias)), None)
         inside = torch.tensor("classification_heads" in name)
         if matrix is not None:
-            entries = ticket.entries(matrix)
-            mask = entries.weight if canonical_name(name) == matrix.weight else entries.bias
-            inside = torch.tensor(False) if mask is None else mask
+            part = ticket.parts([matrix]).get(canonical_name(name))
+            inside = torch.tensor(False) if part is None else part.mask()
         assert torch.equal(tensor != before[name], inside.expand(tensor.shape)), name
 
 
@@ -267,7 +268,7 @@ def test_an_element_layer_equals_the_dense_gradient():
     dense = copy.deepcopy(linear)
     mask, bias_mask = torch.rand(4, 6) < 0.3, torch.rand(4) < 0.5
     mask[0, 0] = bias_mask[0] = True
-    layer = ElementLinear(linear, mask, bias_mask)
+    layer = ElementLinear(linear, entries(mask), entries(bias_mask))
     x = torch.randn(3, 2, 6, dtype=torch.float64)
     for module in (layer, dense):
         module(x).square().sum().backward()
@@ -275,8 +276,12 @@ def test_an_element_layer_equals_the_dense_gradient():
     torch.testing.assert_close(layer.bias_entries.grad, dense.bias.grad[bias_mask])
 
 
+def entries(mask):
+    return Part(tuple(mask.shape), entries=mask.reshape(-1).nonzero().squeeze(1))
+
+
 def test_marks_survive_a_copy_as_a_copy():
     parameter = nn.Parameter(torch.zeros(2))
     mark = mark_trained(parameter)
-    assert mark.marks(parameter)
-    assert not copy.deepcopy(mark).marks(parameter)
+    assert mark.is_of(parameter)
+    assert not copy.deepcopy(mark).is_of(parameter)

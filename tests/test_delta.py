@@ -11,7 +11,7 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
-from fairseq_dwt.delta.delta import SETTINGS, Delta, export, merge, parts_of
+from fairseq_dwt.delta.delta import SETTINGS, Delta, export, merge
 from fairseq_dwt.find.by_name import origin_of
 from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
 from fairseq_dwt.model.names import ticket_matrices
@@ -48,7 +48,7 @@ def fine_tuned(pretrained, ticket, path, precision="fp32", seed=0, classes=2):
     generator = torch.Generator().manual_seed(seed)
     state = {n: t.to(dtype).clone() for n, t in pretrained.tensors.items()}
     state.update({n: t.to(dtype) for n, t in pretrained.lm_head.items()})
-    for name, part in parts_of(ticket, pretrained.matrices).items():
+    for name, part in ticket.parts(pretrained.matrices).items():
         part.write(state[name], torch.randn(part.values_shape, generator=generator))
     for name, shape in (
         ("dense.weight", (8, 8)),
@@ -279,7 +279,7 @@ def test_the_size_of_roberta_larges_deltas(k, limit, tmp_path):
     }
     values = {
         name: torch.zeros(part.values_shape, dtype=torch.float16)
-        for name, part in parts_of(ticket, matrices).items()
+        for name, part in ticket.parts(matrices).items()
     }
     settings = {**dict.fromkeys(SETTINGS, 2), "classification_head_name": "x"}
     settings["regression_target"] = False

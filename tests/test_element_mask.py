@@ -27,9 +27,11 @@ def test_saved_and_loaded_is_the_same(mask, tmp_path):
 
 
 def test_the_last_column_is_the_bias(mask):
-    entries = mask.entries(FC1)
-    assert entries.weight.shape == (7, 5) and entries.bias.shape == (7,)
-    assert int(entries.weight.sum() + entries.bias.sum()) == mask.num_parameters == round(0.3 * 42)
+    parts = mask.parts([FC1])
+    assert parts[FC1.weight].shape == (7, 5) and parts[FC1.bias].shape == (7,)
+    assert sum(part.size for part in parts.values()) == mask.num_parameters == round(0.3 * 42)
+    whole = torch.cat([parts[FC1.weight].mask(), parts[FC1.bias].mask()[:, None]], dim=1)
+    assert torch.equal(whole, mask.masks[FC1.name])
     assert mask.sparsity == mask.num_parameters / 1000
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.model.names import Matrix
@@ -27,13 +26,13 @@ def test_top_k_keeps_the_first_k_and_drops_matrices_without_columns(ticket):
     assert dict(ticket.top(0).matrices) == {}
 
 
-def test_entries_put_the_bias_in_its_own_mask(ticket):
-    entries = ticket.top(2).entries(Q)
-    assert entries.weight.tolist() == [[False, False, True]]
-    assert entries.bias.tolist() == [True] * 4
-    entries = ticket.top(1).entries(Q)
-    assert entries.bias is None
-    assert ticket.top(0).entries(Q).weight is None
+def test_the_bias_is_a_part_of_its_own(ticket):
+    parts = ticket.top(2).parts([Q])
+    assert parts[Q.weight].columns.tolist() == [2]
+    assert parts[Q.weight].mask().tolist() == [[False, False, True]]
+    assert parts[Q.bias].is_whole and parts[Q.bias].shape == (4,)
+    assert list(ticket.top(1).parts([Q])) == [Q.weight]
+    assert ticket.top(0).parts([Q]) == {}
 
 
 def test_sparsity_counts_a_bias_as_a_column(ticket):
@@ -155,10 +154,6 @@ def test_fits_only_its_model(ticket):
     wide = Matrix(0, "Q", Q.name, 4, 5)
     with pytest.raises(DwtError, match=r"expected shape \(4, 5\) as in the model, got \(4, 3\)"):
         ticket.check_fits([wide], None, "t.json")
-
-
-def test_masks_are_bool(ticket):
-    assert ticket.entries(Q).weight.dtype == torch.bool
 
 
 def columns(*of_q):

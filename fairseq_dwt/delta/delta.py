@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -25,14 +25,15 @@ from torch import Tensor
 from ..checkpoint import FUNCTION, SIZES, Pretrained, Tuned
 from ..errors import DwtError
 from ..files import check_checksum, checksum, read_safetensors, replacing
-from ..model.names import Matrix, ticket_matrices
+from ..model.names import named_matrices
 from ..ticket.element_mask import AnyTicket, ElementMask, pack, unpack
 from ..ticket.origin import Origin, check_origin
+from ..ticket.part import Part
 from ..ticket.ticket import Ticket
 from ..version import __version__
 from .verify import moved_outside
 
-__all__ = ["Delta", "Part", "check_head", "export", "merge", "only_head", "parts_of"]
+__all__ = ["Delta", "check_head", "export", "merge", "only_head"]
 
 FORMAT = "fairseq_dwt.delta"
 VERSION = 1
@@ -49,73 +50,6 @@ SETTINGS = (
 )
 #: How the run cut rows that are too long; deltas of earlier versions do not say.
 SHORTEN = "shorten_method"
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where a ticket's entries lie in one parameter.
-
-    Attributes:
-        shape: of the parameter.
-        columns: int64 (k,), ascending, where whole columns of W are trained; else None.
-        entries: int64 (n,), row-major, where single entries are; else None. Both None: all of it.
-    """
-
-    shape: Tuple[int, ...]
-    columns: Optional[Tensor] = None
-    entries: Optional[Tensor] = None
-
-    @property
-    def values_shape(self) -> Tuple[int, ...]:
-        """Shape of this part's values: (out_features, k), (n,), or the parameter's."""
-        if self.columns is not None:
-            return self.shape[0], len(self.columns)
-        return self.shape if self.entries is None else (len(self.entries),)
-
-    def read(self, parameter: Tensor) -> Tensor:
-        """A copy of these entries of ``parameter``."""
-        if self.columns is not None:
-            return parameter.index_select(1, self.columns.to(parameter.device))
-        if self.entries is not None:
-            return parameter.reshape(-1).index_select(0, self.entries.to(parameter.device))
-        return parameter.clone()
-
-    def write(self, parameter: Tensor, values: Tensor) -> None:
-        """Set these entries of ``parameter`` (contiguous), in its dtype and on its device."""
-        values = values.to(parameter.device, parameter.dtype)
-        if self.columns is not None:
-            parameter.index_copy_(1, self.columns.to(parameter.device), values)
-        elif self.entries is not None:
-            parameter.view(-1).index_copy_(0, self.entries.to(parameter.device), values)
-        else:
-            parameter.copy_(values)
-
-    def overlap(self, other: Part) -> int:
-        """How many columns (or entries) of the same parameter both claim."""
-        if self.columns is not None and other.columns is not None:
-            return int(torch.isin(self.columns, other.columns).sum())
-        mine, theirs = (torch.zeros(self.shape, dtype=torch.bool) for _ in range(2))
-        self.write(mine, torch.ones(self.values_shape, dtype=torch.bool))
-        other.write(theirs, torch.ones(other.values_shape, dtype=torch.bool))
-        return int((mine & theirs).sum())
-
-
-def parts_of(ticket: AnyTicket, matrices: Sequence[Matrix]) -> Dict[str, Part]:
-    """The parameters that ``ticket`` trains: ``{canonical name: part}``."""
-    parts = {}
-    for matrix in matrices:
-        entries = ticket.entries(matrix)
-        if entries.weight is not None:
-            if entries.weight.shape[0] == 1:
-                columns = entries.weight[0].nonzero().squeeze(1)
-                parts[matrix.weight] = Part(matrix.shape, columns=columns)
-            else:
-                index = entries.weight.reshape(-1).nonzero().squeeze(1)
-                parts[matrix.weight] = Part(matrix.shape, entries=index)
-        if entries.bias is not None:
-            some = None if entries.bias.all() else entries.bias.nonzero().squeeze(1)
-            parts[matrix.bias] = Part((matrix.out_features,), entries=some)
-    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +100,7 @@ class Delta:
     @cached_property
     def parts(self) -> Dict[str, Part]:
         """``{canonical parameter name: where its values lie}``."""
-        return parts_of(self.ticket, _matrices(self.ticket))
+        return self.ticket.parts(named_matrices(self.ticket.shapes))
 
     def check_base(self, base: str, where: str) -> None:
         """Refuse a model that this delta was not trained on (DwtError).
@@ -248,7 +182,7 @@ class Delta:
         dtype, saved_dtype = DTYPES[header["dtype"]], DTYPES[header["saved_dtype"]]
         head = {name: tensors.pop(f"head.{name}") for name in HEAD}
         values = {}
-        for name, part in parts_of(ticket, _matrices(ticket)).items():
+        for name, part in ticket.parts(named_matrices(ticket.shapes)).items():
             tensor = tensors.pop(_file_name(name), None)
             if tensor is None or tuple(tensor.shape) != part.values_shape:
                 found = "none" if tensor is None else f"shape {tuple(tensor.shape)}"
@@ -348,16 +282,6 @@ def _file_name(name: str) -> str:
     return name[len("encoder.sentence_encoder.") :]
 
 
-def _matrices(ticket: AnyTicket) -> List[Matrix]:
-    shapes = (
-        {name: entry.shape for name, entry in ticket.matrices.items()}
-        if isinstance(ticket, Ticket)
-        else {name: (m.shape[0], m.shape[1] - 1) for name, m in ticket.masks.items()}
-    )
-    named = {f"encoder.sentence_encoder.{name}.weight": shape for name, shape in shapes.items()}
-    return ticket_matrices(named)
-
-
 # -- checkpoint ↔ base + delta ---------------------------------------------------------------------
 
 
@@ -418,8 +342,7 @@ def export(
     delta = Delta(
         ticket=replace(ticket, origin=origin),
         values={
-            n: part.read(tuned.tensors[n])
-            for n, part in parts_of(ticket, pretrained.matrices).items()
+            n: part.read(tuned.tensors[n]) for n, part in ticket.parts(pretrained.matrices).items()
         },
         head=head,
         labels=tuple(labels),

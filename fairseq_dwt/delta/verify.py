@@ -46,10 +46,7 @@ def moved_outside(
     tuned = Tuned(tuned) if isinstance(tuned, str) else tuned
     # a base without a language-model head leaves the model its own, which nothing trains
     state = {**tuned.tensors, **(tuned.lm_head if pretrained.lm_head else {})}
-    allowed = {}
-    for matrix in pretrained.matrices:
-        entries = ticket.entries(matrix)
-        allowed[matrix.weight], allowed[matrix.bias] = entries.weight, entries.bias
+    allowed = ticket.parts(pretrained.matrices)
     moved = []
     compared = {**pretrained.tensors, **pretrained.lm_head}
     for name, init in compared.items():
@@ -58,9 +55,9 @@ def moved_outside(
             moved.append(Moved(name, -1))
             continue
         changed = _bits(now) != _bits(init.to(now.dtype))
-        mask = allowed.get(name)
-        if mask is not None:
-            changed = changed & ~mask
+        if name in allowed:
+            part = allowed[name]
+            part.write(changed, torch.zeros(part.values_shape))
         if changed.any():
             moved.append(Moved(name, int(changed.sum())))
     more = [n for n in state if n not in compared and not is_head(n) and not n.endswith(".version")]

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DwtError
-from ..model.names import Matrix, ticket_layers
+from ..model.anatomy import parameter_shapes, ticket_layers
+from ..model.names import Matrix
 from ..ticket.origin import Origin
 from ..ticket.similarity import similarity
 from ..ticket.ticket import Columns, Ticket
-from ..train.masked import model_shapes
 from .dominant import RANKED_COLUMNS
 
 __all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
@@ -96,7 +96,7 @@ class ColumnScores:
 
     def __init__(self, model: nn.Module, score: Score = column_norms):
         self._model, self._score = model, score
-        self._layers = ticket_layers(model_shapes(model))
+        self._layers = ticket_layers(parameter_shapes(model))
         self.matrices: Dict[str, Matrix] = {m.name: m for m in self._layers.values()}
         self.sums: Dict[str, Tensor] = {
             name: torch.zeros(m.in_features + 1, dtype=torch.float64)

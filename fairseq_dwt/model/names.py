@@ -18,7 +18,7 @@ __all__ = [
     "is_head",
     "is_known",
     "is_layer",
-    "ticket_layers",
+    "named_matrices",
     "ticket_matrices",
 ]
 
@@ -138,18 +138,9 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
     return sorted(found, key=lambda m: (m.layer, KINDS.index(m.kind)))
 
 
-def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> Dict[str, Matrix]:
-    """The linear layers of a model that are ticket matrices, in the same order.
-
-    Args:
-        shapes: ``{parameter name in the model, wrappers' prefixes included: shape}``.
-
-    Returns:
-        ``{module name in the model: matrix}``.
-    """
-    named = {canonical_name(name): name for name in shapes}
-    matrices = ticket_matrices({c: shapes[n] for c, n in named.items() if c is not None})
-    return {named[m.weight][: -len(".weight")]: m for m in matrices}
+def named_matrices(shapes: Mapping[str, Tuple[int, int]]) -> List[Matrix]:
+    """The ticket matrices of ``{matrix name: (out_features, in_features)}``, in the same order."""
+    return ticket_matrices({f"{_ENCODER}{name}.weight": s for name, s in shapes.items()})
 
 
 def count_by_kind(matrices: Iterable[Matrix], values: Mapping[str, int]) -> Dict[str, int]:

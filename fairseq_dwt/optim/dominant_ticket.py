@@ -12,7 +12,8 @@ from omegaconf import II
 
 from ..errors import DwtError
 from ..run.config import wrapped_config
-from ..train.masked import TrainedEntries, frozen_entries_kept
+from ..train.marks import mark_of
+from ..train.masked import frozen_entries_kept
 from ..train.states import Layout, from_file, to_file
 
 __all__ = ["DominantTicket", "DominantTicketConfig"]
@@ -63,7 +64,7 @@ class DominantTicket(FairseqOptimizer):
 
     The task ``ticket_finetune`` decides what trains, before fairseq wraps the model. In compact
     mode the parameters are the ticket's columns and nothing outside them can move; in masked mode
-    they are whole matrices, each marked with its :class:`~fairseq_dwt.train.masked.TrainedEntries`.
+    they are whole matrices, each with its :class:`~fairseq_dwt.train.marks.Mark`.
 
     State dicts hold the moments of the trained entries alone, in both modes alike
     (:mod:`~fairseq_dwt.train.states`), and under fp16 and bf16 the fp32 copies too, so that a run
@@ -77,16 +78,15 @@ class DominantTicket(FairseqOptimizer):
     def __init__(self, cfg: DominantTicketConfig, params: Any):
         super().__init__(cfg)
         params = list(params)
-        marks = [getattr(p, "param_group", None) for p in params]
-        self._marks = [m if isinstance(m, TrainedEntries) else TrainedEntries() for m in marks]
-        self.layout = Layout(params, [m.mask for m in self._marks])
+        self._marks = [mark_of(parameter) for parameter in params]
+        self.layout = Layout([mark.part for mark in self._marks])
         if sum(self.layout.sizes) != cfg.trained_entries:
             raise DwtError(
                 "optimizer dominant_ticket: expected a model that was cut down to its ticket, got "
                 "one with other trainable parameters; use task._name=ticket_finetune"
             )
         # fp16 and bf16 training optimizes fp32 copies, of which the file of the model knows nothing
-        self._copies = not all(m.marks(p) for m, p in zip(self._marks, params))
+        self._copies = not all(m.is_of(p) for m, p in zip(self._marks, params))
         self.wrapped = _build_optimizer(
             wrapped_config(cfg, "wrapped_optimizer", default="adam"), params
         )

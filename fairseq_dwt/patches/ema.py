@@ -13,7 +13,9 @@ import fairseq.trainer
 import torch
 from fairseq.models.ema import build_ema
 from fairseq.models.ema.ema import EMA
-from torch import Tensor, nn
+from torch import nn
+
+from ..ticket.part import Part
 
 __all__ = ["TicketEMA", "average_inside"]
 
@@ -22,31 +24,31 @@ class TicketEMA(EMA):  # type: ignore[misc]
     """The moving average of a model that trains inside a ticket."""
 
     def __init__(self, model: nn.Module, config: Any, device: Any = None):
-        masks: Dict[str, Optional[Tensor]] = model.averaged_inside  # type: ignore[assignment]
+        parts: Dict[str, Part] = model.averaged_inside  # type: ignore[assignment]
         # fairseq's word for a tensor that is copied
-        super().__init__(model, config, device, skip_keys=set(model.state_dict()) - set(masks))
-        self._masks = {name: mask for name, mask in masks.items() if mask is not None}
+        super().__init__(model, config, device, skip_keys=set(model.state_dict()) - set(parts))
+        self._parts = {name: part for name, part in parts.items() if not part.is_whole}
 
     def _step_internal(self, new_model: nn.Module, updates: Optional[int] = None) -> None:
         super()._step_internal(new_model, updates)
         now, average = new_model.state_dict(), self.model.state_dict()
         with torch.no_grad():
-            for name, mask in self._masks.items():
+            for name, part in self._parts.items():
                 for held in (average, self.fp32_params):
                     if name in held:
-                        tensor = held[name]
-                        frozen = now[name].to(tensor.device, tensor.dtype)
-                        tensor.copy_(torch.where(mask.to(tensor.device), tensor, frozen))
+                        inside = part.read(held[name])
+                        held[name].copy_(now[name])
+                        part.write(held[name], inside)
 
 
-def average_inside(model: nn.Module, masks: Dict[str, Optional[Tensor]]) -> None:
+def average_inside(model: nn.Module, parts: Dict[str, Part]) -> None:
     """Have fairseq's trainer average only these entries of ``model``.
 
     Args:
         model: before any wrapper.
-        masks: ``{parameter name: trained entries}`` (``masked.trained_masks``).
+        parts: ``{parameter name: what trains of it}`` (``masked.trained_parts``).
     """
-    model.averaged_inside = masks  # type: ignore[assignment]
+    model.averaged_inside = parts  # type: ignore[assignment]
     fairseq.trainer.build_ema = _build_ema
 
 

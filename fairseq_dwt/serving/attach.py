@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, model_tensors
 from ..delta.delta import Delta
 from ..errors import DwtError
-from ..model.names import canonical_name, is_head, ticket_layers
+from ..model.anatomy import ticket_layers
+from ..model.names import canonical_name, is_head
 
 __all__ = ["DeltaHost", "add_head", "base_fingerprint", "check_delta"]
 

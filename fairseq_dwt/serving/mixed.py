@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ..delta.delta import Delta
 from ..errors import DwtError
-from ..model.names import Matrix, ticket_layers
+from ..model.anatomy import ticket_layers
+from ..model.names import Matrix
 from ..model.products import products_in_fp32
 from ..ticket.element_mask import ElementMask
 from .attach import add_head, base_fingerprint, check_delta

@@ -24,7 +24,7 @@ from ..run.precision import refuse_sharding
 from ..ticket.element_mask import AnyTicket
 from ..ticket.ticket import Ticket
 from ..train.compact import make_compact, write_back
-from ..train.masked import freeze_outside, trained_masks
+from ..train.masked import freeze_outside, trained_parts
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
 __all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
@@ -79,7 +79,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         ticket = self._open_ticket(self.root.optimizer, model)
         self._record(ticket)
         if self.root.ema.store_ema:
-            average_inside(model, trained_masks(model, ticket))
+            average_inside(model, trained_parts(model, ticket))
         cut_down = make_compact if self._is_compact else freeze_outside
         trained = cut_down(model, ticket)
         self._log(f"ticket {ticket.origin.method}", trained, head)

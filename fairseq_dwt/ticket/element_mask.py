@@ -1,9 +1,8 @@
 """ElementMask: a ticket of single entries (the σ-mask m_σ of equation 2, Random-p %).
 
 Contract
-    Same questions as :class:`~fairseq_dwt.ticket.Ticket`, other answer: ``entries(matrix)`` gives a
-    full bool mask (out_features, in_features) and one for the bias (out_features,). Saved as
-    safetensors, eight entries a byte, with the ticket's origin as metadata.
+    Same questions as :class:`~fairseq_dwt.ticket.Ticket`, other answer: its parts are single
+    entries. Saved as safetensors, eight entries a byte, with the ticket's origin as metadata.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from ..errors import DwtError
 from ..files import check_checksum, checksum, read_safetensors, replacing
 from ..model.names import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
-from .ticket import Entries, Ticket
+from .part import Part
+from .ticket import Ticket
 
 __all__ = ["AnyTicket", "ElementMask", "pack", "unpack"]
 
@@ -36,6 +36,9 @@ class ElementMask:
         masks: ``{matrix name: bool (out_features, in_features + 1)}``; the last column is the bias.
         origin: where the mask comes from.
     """
+
+    unit: ClassVar[str] = "elements"
+    extension: ClassVar[str] = ".safetensors"
 
     masks: Mapping[str, torch.Tensor]
     origin: Origin
@@ -61,13 +64,34 @@ class ElementMask:
             raise DwtError(f"k: an element mask has no ranked columns, got k = {k}; set k=null")
         return self
 
-    def entries(self, matrix: Matrix) -> Entries:
-        """The trained entries of ``matrix`` as masks."""
-        mask = self.masks.get(matrix.name)
-        if mask is None or not mask.any():
-            return Entries(None, None)
-        weight, bias = mask[:, :-1], mask[:, -1]
-        return Entries(weight if weight.any() else None, bias if bias.any() else None)
+    @property
+    def shapes(self) -> Dict[str, Tuple[int, int]]:
+        """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
+        return {name: (mask.shape[0], mask.shape[1] - 1) for name, mask in self.masks.items()}
+
+    def parts(self, matrices: Sequence[Matrix]) -> Dict[str, Part]:
+        """The parameters of ``matrices`` that train: ``{canonical name: their part}``."""
+        parts = {}
+        for matrix in matrices:
+            mask = self.masks.get(matrix.name)
+            if mask is None:
+                continue
+            weight = mask[:, :-1].reshape(-1).nonzero().squeeze(1)
+            if len(weight):
+                parts[matrix.weight] = Part(matrix.shape, entries=weight)
+            bias = mask[:, -1].nonzero().squeeze(1)
+            if len(bias):
+                some = None if len(bias) == matrix.out_features else bias
+                parts[matrix.bias] = Part((matrix.out_features,), entries=some)
+        return parts
+
+    def as_columns(self, where: str) -> Ticket:
+        """What a ticket answers with itself.
+
+        Raises:
+            DwtError: always; ``where`` names the mask.
+        """
+        raise DwtError(f"{where}: expected a ticket of columns, got an element mask")
 
     def digest(self) -> str:
         """SHA-256 of what is trained."""
@@ -79,8 +103,7 @@ class ElementMask:
 
     def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
         """Refuse a model that this mask was not made for (DwtError)."""
-        shapes = {n: (m.shape[0], m.shape[1] - 1) for n, m in self.masks.items()}
-        check_shapes(shapes, matrices, where)
+        check_shapes(self.shapes, matrices, where)
         check_base(self.origin.base, base, self.origin.init, where)
 
     def save(self, path: str) -> None:

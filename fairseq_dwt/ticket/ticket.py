@@ -12,7 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 
@@ -20,27 +31,14 @@ from ..errors import DwtError
 from ..files import check_checksum, replacing
 from ..model.names import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
+from .part import Part
 
-__all__ = ["Columns", "Entries", "Origin", "Ticket"]
+__all__ = ["Columns", "Ticket"]
 
 FORMAT = "fairseq_dwt.ticket"
 VERSION = 1
 #: No model has more features; a file that claims more is refused before anything is allocated.
 _LARGEST = 2**20
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What is trained of one matrix, as masks that broadcast over it.
-
-    Attributes:
-        weight: bool, (1, in_features) for columns or (out_features, in_features) for elements;
-            None where nothing of W is trained.
-        bias: bool, (out_features,); None where nothing of the bias is trained.
-    """
-
-    weight: Optional[torch.Tensor]
-    bias: Optional[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,10 @@ class Ticket:
     Raises:
         DwtError: a column is out of range or named twice, or columns and counts do not match.
     """
+
+    #: What is chosen from, and how its files end.
+    unit: ClassVar[str] = "columns"
+    extension: ClassVar[str] = ".json"
 
     matrices: Mapping[str, Columns]
     origin: Origin = field(default_factory=lambda: Origin("unknown"))
@@ -165,19 +167,26 @@ class Ticket:
             unknown=(self.unknown | other.unknown) - set(matrices),
         )
 
-    def entries(self, matrix: Matrix) -> Entries:
-        """The trained entries of ``matrix`` as masks."""
-        found = self.matrices.get(matrix.name)
-        if found is None:
-            return Entries(None, None)
-        columns = [c for c in found.columns if c < matrix.in_features]
-        weight = bias = None
-        if columns:
-            weight = torch.zeros(1, matrix.in_features, dtype=torch.bool)
-            weight[0, columns] = True
-        if matrix.in_features in found.columns:
-            bias = torch.ones(matrix.out_features, dtype=torch.bool)
-        return Entries(weight, bias)
+    @property
+    def shapes(self) -> Dict[str, Tuple[int, int]]:
+        """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
+        return {name: entry.shape for name, entry in self.matrices.items()}
+
+    def parts(self, matrices: Sequence[Matrix]) -> Dict[str, Part]:
+        """The parameters of ``matrices`` that train: ``{canonical name: their part}``."""
+        parts = {}
+        for matrix in matrices:
+            entry = self.matrices.get(matrix.name)
+            columns = sorted(c for c in entry.columns if c < matrix.in_features) if entry else []
+            if columns:
+                parts[matrix.weight] = Part(matrix.shape, columns=torch.tensor(columns))
+            if entry and matrix.in_features in entry.columns:
+                parts[matrix.bias] = Part((matrix.out_features,))
+        return parts
+
+    def as_columns(self, where: str) -> Ticket:
+        """Itself; an element mask raises a DwtError that begins with ``where``."""
+        return self
 
     def digest(self) -> str:
         """SHA-256 of what is trained: two tickets with equal digests train the same parameters."""
@@ -195,7 +204,7 @@ class Ticket:
         Raises:
             DwtError: a matrix is unknown or has another shape, or the fingerprints differ.
         """
-        check_shapes({n: e.shape for n, e in self.matrices.items()}, matrices, where)
+        check_shapes(self.shapes, matrices, where)
         check_base(self.origin.base, base, self.origin.init, where)
 
     # -- file ---------------------------------------------------------------------------------

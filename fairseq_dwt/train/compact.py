@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
-from ..model.names import Matrix, is_head, ticket_layers
-from ..ticket.element_mask import AnyTicket
-from ..ticket.ticket import Entries
-from .masked import mark_trained, model_shapes
+from ..model.anatomy import parameter_shapes, ticket_layers
+from ..model.names import is_head
+from ..ticket import AnyTicket
+from ..ticket.part import Part
+from .marks import mark_trained
 
 __all__ = ["ColumnLinear", "CompactLinear", "ElementLinear", "make_compact", "write_back"]
 
@@ -45,36 +46,35 @@ class CompactLinear(nn.Module, abc.ABC):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = linear.weight.requires_grad_(False)
-        #: Names of the compact tensors, each with that of the tensor that it is a part of.
-        self.parts: Dict[str, str] = {}
 
     @abc.abstractmethod
+    def parts(self) -> Dict[str, Tuple[str, Part]]:
+        """``{name of a compact tensor: (name of its whole, which part of it)}``."""
+
     def write_back(self) -> None:
         """Write the compact tensors into ``weight`` (and ``bias``)."""
-
-    @abc.abstractmethod
-    def _gather(self, part: str, whole: Tensor) -> Tensor:
-        """What the compact tensor ``part`` holds where its whole tensor is ``whole``."""
+        with torch.no_grad():
+            for name, (whole, part) in self.parts().items():
+                part.write(getattr(self, whole), getattr(self, name))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for part in self.parts:
-            del destination[prefix + part]
+        for name in self.parts():
+            del destination[prefix + name]
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # The layer is loaded as if the file held its compact tensors too.
-        for part, whole in self.parts.items():
+        for name, (whole, part) in self.parts().items():
             tensor = state_dict.get(prefix + whole)
-            if tensor is not None and tensor.shape == getattr(self, whole).shape:
-                device = getattr(self, part).device
-                state_dict[prefix + part] = self._gather(part, tensor.to(device))
+            if tensor is not None and tensor.shape == part.shape:
+                state_dict[prefix + name] = part.read(tensor)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        for part in self.parts:
-            state_dict.pop(prefix + part, None)
+        for name in self.parts():
+            state_dict.pop(prefix + name, None)
 
     def extra_repr(self) -> str:
         """As :class:`torch.nn.Linear`, and what is trained."""
-        sizes = ", ".join(f"{part}={tuple(getattr(self, part).shape)}" for part in self.parts)
+        sizes = ", ".join(f"{name}={tuple(getattr(self, name).shape)}" for name in self.parts())
         return f"in_features={self.in_features}, out_features={self.out_features}, {sizes}"
 
 
@@ -98,22 +98,17 @@ class ColumnLinear(CompactLinear):
 
     def __init__(self, linear: nn.Linear, columns: Tensor, train_bias: bool):
         super().__init__(linear)
-        self.parts = {"columns": "weight"}
         self.register_buffer("index", columns.to(self.weight.device), persistent=False)
-        self.columns = nn.Parameter(self._gather("columns", self.weight.detach()))
+        self.columns = nn.Parameter(self.weight.detach().index_select(1, self.index))
         self.bias = linear.bias.requires_grad_(train_bias)
+
+    def parts(self) -> Dict[str, Tuple[str, Part]]:
+        """The columns of the weight."""
+        return {"columns": ("weight", Part(tuple(self.weight.shape), columns=self.index))}
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) → (..., out_features)."""
         return _ColumnLinear.apply(x, self.weight, self.bias, self.columns, self.index)
-
-    def write_back(self) -> None:
-        """W[:, S] ← the trained columns."""
-        with torch.no_grad():
-            self.weight.index_copy_(1, self.index, self.columns)
-
-    def _gather(self, part: str, whole: Tensor) -> Tensor:
-        return whole.index_select(1, self.index)
 
 
 class ElementLinear(CompactLinear):
@@ -123,28 +118,40 @@ class ElementLinear(CompactLinear):
 
     Args:
         linear: the layer to replace.
-        weight_mask: bool (out_features, in_features), True at trained entries.
-        bias_mask: bool (out_features,).
+        weight: which entries of W train; None if none.
+        bias: which entries of b train; None if none.
 
     Attributes:
         weight_entries: trained entries of W, (number of them,), in row-major order; None if none.
         bias_entries: trained entries of b, likewise.
     """
 
-    def __init__(self, linear: nn.Linear, weight_mask: Tensor, bias_mask: Tensor):
+    def __init__(self, linear: nn.Linear, weight: Optional[Part], bias: Optional[Part]):
         super().__init__(linear)
         self.bias = linear.bias.requires_grad_(False)
-        for whole, mask in (("weight", weight_mask), ("bias", bias_mask)):
-            part = f"{whole}_entries"
-            if not mask.any():
-                self.register_parameter(part, None)
-                self.register_buffer(f"{part}_index", None, persistent=False)
+        for whole, part in (("weight", weight), ("bias", bias)):
+            name, parameter = f"{whole}_entries", getattr(self, whole).detach()
+            if part is None:
+                self.register_parameter(name, None)
+                self.register_buffer(f"{name}_index", None, persistent=False)
                 continue
             # int32: four bytes an entry instead of eight; no matrix has 2³¹ entries
-            index = mask.reshape(-1).nonzero().squeeze(1).to(self.weight.device, torch.int32)
-            self.register_buffer(f"{part}_index", index, persistent=False)
-            self.parts[part] = whole
-            setattr(self, part, nn.Parameter(self._gather(part, getattr(self, whole).detach())))
+            every = torch.arange(parameter.numel()) if part.entries is None else part.entries
+            index = every.to(parameter.device, torch.int32)
+            self.register_buffer(f"{name}_index", index, persistent=False)
+            self.register_parameter(
+                name, nn.Parameter(parameter.reshape(-1).index_select(0, index))
+            )
+
+    def parts(self) -> Dict[str, Tuple[str, Part]]:
+        """The entries of the weight, and of the bias, where some train."""
+        parts = {}
+        for whole in ("weight", "bias"):
+            index = getattr(self, f"{whole}_entries_index")
+            if index is not None:
+                shape = tuple(getattr(self, whole).shape)
+                parts[f"{whole}_entries"] = (whole, Part(shape, entries=index))
+        return parts
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) → (..., out_features)."""
@@ -157,16 +164,6 @@ class ElementLinear(CompactLinear):
             self.weight_entries_index,
             self.bias_entries_index,
         )
-
-    def write_back(self) -> None:
-        """Entries of W and b ← the trained ones."""
-        with torch.no_grad():
-            for part, whole in self.parts.items():
-                index = getattr(self, f"{part}_index").long()
-                getattr(self, whole).view(-1).index_copy_(0, index, getattr(self, part))
-
-    def _gather(self, part: str, whole: Tensor) -> Tensor:
-        return whole.reshape(-1).index_select(0, getattr(self, f"{part}_index"))
 
 
 class _ColumnLinear(torch.autograd.Function):
@@ -244,9 +241,11 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_head(name))
     trained = 0
-    for name, matrix in ticket_layers(model_shapes(model)).items():
+    for name, matrix in ticket_layers(parameter_shapes(model)).items():
         parent, _, last = name.rpartition(".")
-        layer = _compact_layer(name, modules[name], matrix, ticket.entries(matrix))
+        parts = ticket.parts([matrix])
+        weight, bias = parts.get(matrix.weight), parts.get(matrix.bias)
+        layer = _compact_layer(name, modules[name], weight, bias)
         setattr(modules[parent], last, layer)
         trained += sum(p.numel() for p in layer.parameters() if p.requires_grad)
     for parameter in model.parameters():
@@ -255,7 +254,9 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
     return trained
 
 
-def _compact_layer(name: str, linear: nn.Module, matrix: Matrix, entries: Entries) -> nn.Module:
+def _compact_layer(
+    name: str, linear: nn.Module, weight: Optional[Part], bias: Optional[Part]
+) -> nn.Module:
     # fairseq's quantization noise is a hook
     hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
     if type(linear) is not nn.Linear or hooked:
@@ -263,19 +264,12 @@ def _compact_layer(name: str, linear: nn.Module, matrix: Matrix, entries: Entrie
             f"{name}: expected a plain linear layer, got {type(linear).__name__}"
             f"{' with hooks' if hooked else ''}; train it with optimizer.mode=masked"
         )
-    weight, bias = entries.weight, entries.bias
-    whole_bias = bias is not None and bool(bias.all())
-    if (weight is None or weight.shape[0] == 1) and (bias is None or whole_bias):
-        if weight is not None:
-            return ColumnLinear(linear, weight[0].nonzero().squeeze(1), whole_bias)
-        if bias is not None:
-            linear.bias.requires_grad_(True)
-        return linear
-    if weight is None:
-        weight = torch.zeros(matrix.shape, dtype=torch.bool)
-    if bias is None:
-        bias = torch.zeros(matrix.out_features, dtype=torch.bool)
-    return ElementLinear(linear, weight.expand(matrix.shape), bias)
+    if weight is not None and weight.columns is not None:
+        return ColumnLinear(linear, weight.columns, bias is not None)
+    if weight is not None or (bias is not None and not bias.is_whole):
+        return ElementLinear(linear, weight, bias)
+    linear.bias.requires_grad_(bias is not None)
+    return linear
 
 
 def compact_layers(model: nn.Module) -> List[CompactLinear]:

@@ -9,12 +9,13 @@ run may be resumed in another mode than it was begun in.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import DwtError
+from ..ticket.part import Part
 
 __all__ = ["Layout", "from_file", "to_file"]
 
@@ -26,29 +27,24 @@ class Layout:
     """How the trained entries lie in an optimizer's parameters.
 
     Args:
-        parameters: the optimizer's, in its order.
-        masks: for each, its trained entries: bool, broadcastable over it; None for all.
+        parts: which entries of each parameter train, in the optimizer's order.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], masks: Sequence[Optional[Tensor]]):
-        self.shapes = [p.shape for p in parameters]
-        self.masks = [None if m is None else m.expand(p.shape) for p, m in zip(parameters, masks)]
+    def __init__(self, parts: Sequence[Part]):
+        self.parts = list(parts)
+        self.shapes = [part.shape for part in parts]
         #: trained entries of each parameter
-        self.sizes = [
-            p.numel() if m is None else int(m.sum()) for p, m in zip(parameters, self.masks)
-        ]
+        self.sizes = [part.size for part in parts]
 
     def gather(self, index: int, tensor: Tensor) -> Tensor:
         """The trained entries of a tensor of parameter ``index``'s shape: (size,)."""
-        mask = self.masks[index]
-        return tensor.reshape(-1) if mask is None else tensor[mask.to(tensor.device)]
+        part = self.parts[index]
+        return (tensor if part.is_whole else part.read(tensor)).reshape(-1)
 
     def scatter(self, index: int, entries: Tensor, into: Tensor) -> Tensor:
         """``into`` (parameter ``index``'s shape) with its trained entries set, in place."""
-        mask = self.masks[index]
-        if mask is None:
-            return into.copy_(entries.view(into.shape))
-        into[mask.to(into.device)] = entries.to(into.device, into.dtype)
+        part = self.parts[index]
+        part.write(into, entries.view(part.values_shape))
         return into
 
 

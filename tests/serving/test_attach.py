@@ -113,10 +113,9 @@ def test_overlap_is_seen_between_columns_and_single_entries(pretrained, deltas):
     }
     ticket = ElementMask(everything, origin_of("random", pretrained))
     assert isinstance(deltas["a"].ticket, Ticket)
-    from fairseq_dwt.delta.delta import parts_of
 
     name = pretrained.matrices[0].weight
-    mask, columns = parts_of(ticket, pretrained.matrices)[name], deltas["a"].parts[name]
+    mask, columns = ticket.parts(pretrained.matrices)[name], deltas["a"].parts[name]
     assert mask.overlap(columns) == columns.overlap(mask) == columns.columns.numel() * 8
 
 
