@@ -1,7 +1,6 @@
 """The main job on real input, short: real GLUE, a real pre-trained encoder (DWT_REAL_DIR).
 
-MiniLM, 6 layers of width 384, stands in for RoBERTa-large. The long version, with scores, is in the
-README's "What we measured".
+MiniLM, 6 layers of width 384, stands in for RoBERTa-large. The long version, with scores: docs/measured.md.
 """
 
 from __future__ import annotations
