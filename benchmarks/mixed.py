@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
 from fairseq_dwt.delta.delta import Delta
-from fairseq_dwt.find.dominant import random_columns
+from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.model.anatomy import ticket_layers
 from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.serving import DeltaHost, MixedTasks
-from fairseq_dwt.ticket.ticket import Origin
+from fairseq_dwt.ticket import Origin
 
 BASE = "0" * 64
 WAYS = ("mixed", "switching", "merged")

@@ -29,9 +29,8 @@ from tqdm import tqdm
 from fairseq_dwt import register
 from fairseq_dwt.find.oneshot import ColumnScores, column_norms, rank
 from fairseq_dwt.model.names import KIND_OF_MODULE, is_head
-from fairseq_dwt.ticket.origin import Origin
+from fairseq_dwt.ticket import Columns, Origin, Ticket
 from fairseq_dwt.ticket.similarity import similarity
-from fairseq_dwt.ticket.ticket import Columns, Ticket
 
 ORIGIN = Origin("oneshot")
 Sums = Dict[str, Tensor]

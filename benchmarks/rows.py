@@ -264,9 +264,9 @@ def one_shot(shape: Shape) -> Row:
 
 def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
-    from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+    from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
     from fairseq_dwt.model.names import canonical_name, ticket_matrices
-    from fairseq_dwt.ticket.ticket import Origin
+    from fairseq_dwt.ticket import Origin
 
     shapes = {canonical_name(n): p.shape for n, p in model.named_parameters()}
     matrices = ticket_matrices({n: s for n, s in shapes.items() if n})

@@ -69,9 +69,9 @@ def one_of_each(small, tmp_path_factory) -> Path:
     """A folder with a good file of each kind that fairseq_dwt writes, and a fine-tuned checkpoint."""
     from fairseq_dwt.checkpoint import Pretrained, Tuned
     from fairseq_dwt.delta.delta import export
-    from fairseq_dwt.find.by_name import origin_of
-    from fairseq_dwt.find.dominant import random_columns, random_elements
+    from fairseq_dwt.find.controls import random_columns, random_elements
     from fairseq_dwt.glue.predictions import Predictions
+    from fairseq_dwt.ticket import origin_of
     from tests.test_delta import fine_tuned
 
     folder = tmp_path_factory.mktemp("one_of_each")
@@ -178,8 +178,8 @@ def pretrained(small):
 @pytest.fixture
 def ticket(pretrained, tmp_path):
     """A file: two random columns of each matrix."""
-    from fairseq_dwt.find.by_name import origin_of
-    from fairseq_dwt.find.dominant import random_columns
+    from fairseq_dwt.find.controls import random_columns
+    from fairseq_dwt.ticket import origin_of
 
     path = str(tmp_path / "given.json")
     origin = origin_of("random", pretrained, seed=3)
@@ -190,8 +190,8 @@ def ticket(pretrained, tmp_path):
 @pytest.fixture
 def mask(pretrained, tmp_path):
     """A file: five per cent of the entries of each matrix."""
-    from fairseq_dwt.find.by_name import origin_of
-    from fairseq_dwt.find.dominant import random_elements
+    from fairseq_dwt.find.controls import random_elements
+    from fairseq_dwt.ticket import origin_of
 
     path = str(tmp_path / "mask.safetensors")
     random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)

@@ -5,8 +5,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import ElementMask, Ticket
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.model.names import canonical_name, is_head, ticket_matrices
-from fairseq_dwt.ticket.element_mask import ElementMask
+from fairseq_dwt.ticket import Columns, ElementMask, Origin, Ticket
 from fairseq_dwt.ticket.part import Part
-from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
 from fairseq_dwt.train.compact import (
     ColumnLinear,
     ElementLinear,

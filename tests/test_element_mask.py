@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.dominant import random_elements
+from fairseq_dwt.find.controls import random_elements
 from fairseq_dwt.model.names import Matrix
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Origin
+from fairseq_dwt.ticket import ElementMask, Origin
 
 FC1 = Matrix(layer=0, kind="FC1", name="layers.0.fc1", out_features=7, in_features=5)
 

@@ -12,7 +12,7 @@ from torch import nn
 from fairseq_dwt import DwtError
 from fairseq_dwt.find.oneshot import ColumnScores, Settling, column_norms, find_ticket, rank
 from fairseq_dwt.model.anatomy import ticket_layers
-from fairseq_dwt.ticket.origin import Origin
+from fairseq_dwt.ticket import Origin
 from tests.conftest import WORDS, roberta
 
 ORIGIN = Origin("oneshot")

@@ -14,11 +14,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairseq_dwt.find.dominant import extract
+from fairseq_dwt.find.dominant import Movement
 from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.model.names import Matrix, canonical_name, ticket_matrices
-from fairseq_dwt.ticket.origin import Origin
-from fairseq_dwt.ticket.ticket import Columns, Ticket
+from fairseq_dwt.ticket import Columns, Origin, Ticket
 from fairseq_dwt.train.compact import make_compact, write_back
 from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept
 from tests.conftest import WORDS
@@ -69,7 +68,8 @@ def test_selection_is_algorithm_1(outs, ins, k, seed, sigma):
 
     init = {matrix.weight: draw(outs, ins), matrix.bias: draw(outs)}
     tuned = {name: tensor + draw(*tensor.shape) for name, tensor in init.items()}
-    ticket, _ = extract([matrix], init.__getitem__, tuned.__getitem__, sigma, Origin("dominant"))
+    moved = Movement([matrix], init.__getitem__, tuned.__getitem__, sigma)
+    ticket = moved.ticket(Origin("dominant"))
     found = ticket.top(k).matrices.get(matrix.name)
     expected = algorithm_1(
         *[[state[n].tolist() for n in (matrix.weight, matrix.bias)] for state in (init, tuned)],

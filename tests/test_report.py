@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fairseq_dwt.cli import main
-from fairseq_dwt.find.by_name import load_ticket
 from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.report.figures import _pooled, mean_line
 from fairseq_dwt.report.page import write_report
@@ -16,8 +15,7 @@ from fairseq_dwt.report.runs import Run
 from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.report.sections import make_document
 from fairseq_dwt.report.structure import bias_layers, popular, skeleton
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
+from fairseq_dwt.ticket import Columns, ElementMask, Origin, Ticket, load_ticket
 from tests.processes import HYDRA_TRAIN, python
 
 

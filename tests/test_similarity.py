@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.cli import main
-from fairseq_dwt.find.by_name import PUBLISHED, load_ticket
+from fairseq_dwt.ticket import PUBLISHED, Columns, Origin, Ticket, load_ticket
 from fairseq_dwt.ticket.similarity import similarity
-from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
 
 Q, V = "layers.0.self_attn.q_proj", "layers.0.self_attn.v_proj"
 

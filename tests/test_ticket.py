@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.model.names import Matrix
-from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
+from fairseq_dwt.ticket import Columns, Origin, Ticket
 
 Q = Matrix(layer=0, kind="Q", name="layers.0.self_attn.q_proj", out_features=4, in_features=3)
 

@@ -42,9 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-dwt",
         description="Dominant winning tickets of pre-trained RoBERTas.",
-        epilog="tickets: extract oneshot random bitfit bottom show similarity union intersection "
-        "difference; checkpoints and deltas: verify export apply predict import-hf export-hf; "
-        "runs: evaluate report",
     )
     parser.add_argument("--version", action="version", version=f"fairseq_dwt {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
@@ -54,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    for group in (tickets, deltas, runs):
+    told = []
+    for about, group in (("tickets", tickets), ("checkpoints and deltas", deltas), ("runs", runs)):
+        before = len(commands.choices)
         group.add_commands(add)
+        told.append(f"{about}: {' '.join([*commands.choices][before:])}")
+    parser.epilog = "; ".join(told)
     return parser

@@ -11,11 +11,10 @@ from ..checkpoint import Pretrained, Tuned, save_roberta
 from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.verify import moved_outside
 from ..errors import DwtError
-from ..find.by_name import load_ticket
 from ..glue.encoders import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
 from ..glue.tasks import glue_task, task_of_folder
-from ..ticket.element_mask import AnyTicket
+from ..ticket import AnyTicket, load_ticket
 from .options import Add, check_running, ends_in, init, output, running, tuned
 
 if TYPE_CHECKING:

@@ -10,32 +10,39 @@ import sys
 from contextlib import contextmanager
 from functools import reduce
 from itertools import combinations
-from typing import Any, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from ..checkpoint import ROUNDED, Pretrained, Tuned
 from ..errors import DwtError
-from ..find import dominant
-from ..find.by_name import load_ticket, open_ticket, origin_of
-from ..ticket.element_mask import AnyTicket
-from ..ticket.ticket import Ticket
+from ..find.dominant import SIGMA, Movement
+from ..find.methods import METHODS
+from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
 from .options import Add, ends_in, init, output, tuned
 
 __all__ = ["add_commands"]
 
 
+#: What the methods' options are on the command line.
+_OPTIONS: Dict[str, Dict[str, Any]] = {
+    "k": {"type": int, "help": "columns per matrix, at most"},
+    "percent": {"type": float, "help": "per cent of each matrix's elements, instead of k columns"},
+    "like": {"help": "ticket whose number of columns each matrix gets, up to k"},
+    "seed": {"type": int, "default": 1, "help": "[%(default)s]"},
+    "sigma": {"type": float, "default": SIGMA, "help": "threshold σ [%(default)s]"},
+}
+
+
 def add_commands(add: Add) -> None:
     """``extract oneshot random bitfit bottom show similarity union intersection difference``."""
-    extract = add("extract", _extract, "The ticket of an L1 fine-tuned checkpoint (Algorithm 1).")
+    extract = add("extract", _extract, METHODS["dominant"].about)
     init(extract)
     tuned(extract, "L1 fine-tuned checkpoint")
-    extract.add_argument("--sigma", type=float, default=5e-5, help="threshold σ [%(default)s]")
+    extract.add_argument("--sigma", **_OPTIONS["sigma"])
     extract.add_argument("--task", help="name of the task, recorded in the ticket")
     extract.add_argument("--mask", help="write the σ-mask too (.safetensors)")
     output(extract)
 
-    oneshot = add(
-        "oneshot", _oneshot, "A one-shot ticket: the columns with the largest gradients at θ0."
-    )
+    oneshot = add("oneshot", _oneshot, METHODS["oneshot"].about)
     oneshot.add_argument("--config-name", required=True, help="of a run, such as ticket_mrpc")
     oneshot.add_argument("--config-dir", help="folder of that config, where it is not ours")
     oneshot.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
@@ -44,27 +51,17 @@ def add_commands(add: Add) -> None:
     )
     output(oneshot)
 
-    random = add("random", _random, "A random ticket: k columns, or a share of the elements.")
-    init(random)
-    amount = random.add_mutually_exclusive_group(required=True)
-    amount.add_argument("-k", type=int, help="columns per matrix")
-    amount.add_argument("--percent", type=float, help="per cent of each matrix's elements")
-    random.add_argument("--like", help="ticket whose number of columns each matrix gets, up to k")
-    random.add_argument("--seed", type=int, default=1, help="[%(default)s]")
-    output(random)
-
-    bitfit = add("bitfit", _bitfit, "BitFit as a ticket: the bias of every matrix.")
-    init(bitfit)
-    output(bitfit)
-
-    bottom = add(
-        "bottom", _bottom, "The columns that the L1 fine-tuning held back most (a control)."
-    )
-    init(bottom)
-    tuned(bottom, "L1 fine-tuned checkpoint")
-    bottom.add_argument("-k", type=int, required=True, help="columns per matrix, at most")
-    bottom.add_argument("--sigma", type=float, default=5e-5, help="threshold σ [%(default)s]")
-    output(bottom)
+    for method in METHODS.values():
+        if method.find is None:
+            continue
+        command = add(method.word, _find, method.about)
+        init(command)
+        if method.needs == "theta":
+            tuned(command, "L1 fine-tuned checkpoint")
+        for name in method.options:
+            flag = "-k" if name == "k" else f"--{name}"
+            command.add_argument(flag, **_OPTIONS[name])
+        output(command)
 
     show = add("show", _show, "Print a ticket's structure (the paper's Table 1).")
     show.add_argument("ticket", help="ticket file, or the name of a published one")
@@ -95,13 +92,11 @@ def _extract(args: argparse.Namespace) -> int:
         sigma=args.sigma,
         num_updates=checkpoint.num_updates,
     )
-    moved = dominant.movement(pretrained, checkpoint)
-    ticket, counts = dominant.extract(*moved, args.sigma, origin)
-    total, size = sum(counts.values()), sum(m.num_parameters for m in pretrained.matrices)
+    moved = Movement.between(pretrained, checkpoint, args.sigma)
     if args.mask:
-        dominant.sigma_mask(*moved, args.sigma, origin).save(args.mask)
-    ticket.save(args.output)
-    print(f"|θ − θ0| > {args.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})")
+        moved.mask(origin).save(args.mask)
+    moved.ticket(origin).save(args.output)
+    print(moved.told())
     _wrote(args.output)
     _say_if_rounded(checkpoint)
     return 0
@@ -153,25 +148,17 @@ def _without_info() -> Iterator[None]:
         logging.disable(before)
 
 
-def _random(args: argparse.Namespace) -> int:
+def _find(args: argparse.Namespace) -> int:
+    """The command of a method that has no other."""
+    method = METHODS[args.name]
+    assert method.find is not None
     pretrained = Pretrained(args.init)
-    if args.percent is not None and args.like:
-        raise DwtError("--like: goes with -k, got --percent; leave one out")
-    ticket = open_ticket("random", pretrained, args.k, args.seed, args.like, args.percent)
-    return _save(ticket, args.output)
-
-
-def _bitfit(args: argparse.Namespace) -> int:
-    return _save(open_ticket("bitfit", Pretrained(args.init)), args.output)
-
-
-def _bottom(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
-    origin = origin_of("bottom", pretrained, sigma=args.sigma, num_updates=checkpoint.num_updates)
-    moved = dominant.movement(pretrained, checkpoint)
-    ticket = dominant.bottom(*moved, args.k, args.sigma, origin)
+    files = [Tuned(args.tuned)] if method.needs == "theta" else []
+    given = {name: getattr(args, name) for name in method.options}
+    ticket = method.find(pretrained, *files, **given)
     code = _save(ticket, args.output)
-    _say_if_rounded(checkpoint)
+    for file in files:
+        _say_if_rounded(file)
     return code
 
 
@@ -181,10 +168,7 @@ def _combine(args: argparse.Namespace) -> int:
 
 
 def _columns(path: str, k: Optional[int]) -> Ticket:
-    ticket = load_ticket(path)
-    if not isinstance(ticket, Ticket):
-        raise DwtError(f"{path}: expected a ticket of columns, got an element mask")
-    return ticket.top(k)
+    return load_ticket(path).as_columns(path).top(k)
 
 
 def _similarity(args: argparse.Namespace) -> int:
@@ -208,7 +192,7 @@ def _similarity(args: argparse.Namespace) -> int:
 def _save(ticket: AnyTicket, path: str) -> int:
     from ..report.structure import describe
 
-    ends_in(path, ".json" if isinstance(ticket, Ticket) else ".safetensors")
+    ends_in(path, ticket.extension)
     ticket.save(path)
     print(describe(ticket))
     _wrote(path)
@@ -228,8 +212,8 @@ def _show(args: argparse.Namespace) -> int:
     from ..report.structure import describe, structure_table
 
     ticket = load_ticket(args.ticket)
-    if isinstance(ticket, Ticket):
-        ticket = ticket.top(args.k)
+    if ticket.unit == "columns":
+        ticket = ticket.as_columns(args.ticket).top(args.k)
         print(structure_table(ticket, args.k))
         print()
     print(describe(ticket))

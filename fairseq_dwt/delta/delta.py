@@ -26,10 +26,10 @@ from ..checkpoint import FUNCTION, SIZES, Pretrained, Tuned
 from ..errors import DwtError
 from ..files import check_checksum, checksum, read_safetensors, replacing
 from ..model.names import named_matrices
-from ..ticket.element_mask import AnyTicket, ElementMask, pack, unpack
-from ..ticket.origin import Origin, check_origin
+from ..ticket import AnyTicket, ElementMask, Origin, Ticket
+from ..ticket.element_mask import pack, unpack
+from ..ticket.origin import check_origin
 from ..ticket.part import Part
-from ..ticket.ticket import Ticket
 from ..version import __version__
 from .verify import moved_outside
 

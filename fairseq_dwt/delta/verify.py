@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoint import Pretrained, Tuned
 from ..model.names import is_head
-from ..ticket.element_mask import AnyTicket
+from ..ticket import AnyTicket
 
 __all__ = ["Moved", "moved_outside"]
 

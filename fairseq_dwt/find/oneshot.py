@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from ..errors import DwtError
 from ..model.anatomy import parameter_shapes, ticket_layers
 from ..model.names import Matrix
-from ..ticket.origin import Origin
+from ..ticket import Columns, Origin, Ticket
 from ..ticket.similarity import similarity
-from ..ticket.ticket import Columns, Ticket
 from .dominant import RANKED_COLUMNS
 
 __all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]

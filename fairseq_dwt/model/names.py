@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 __all__ = [
     "KINDS",
@@ -141,11 +141,3 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
 def named_matrices(shapes: Mapping[str, Tuple[int, int]]) -> List[Matrix]:
     """The ticket matrices of ``{matrix name: (out_features, in_features)}``, in the same order."""
     return ticket_matrices({f"{_ENCODER}{name}.weight": s for name, s in shapes.items()})
-
-
-def count_by_kind(matrices: Iterable[Matrix], values: Mapping[str, int]) -> Dict[str, int]:
-    """Sum ``{matrix name: value}`` over the layers: ``{kind: sum}``."""
-    sums = dict.fromkeys(KINDS, 0)
-    for matrix in matrices:
-        sums[matrix.kind] += values[matrix.name]
-    return sums

@@ -11,6 +11,7 @@ from fairseq.optim import FairseqOptimizer, _build_optimizer, register_optimizer
 from omegaconf import II
 
 from ..errors import DwtError
+from ..find.methods import WORDS
 from ..run.config import wrapped_config
 from ..train.marks import mark_of
 from ..train.masked import frozen_entries_kept
@@ -24,8 +25,8 @@ class DominantTicketConfig(FairseqDataclass):
     ticket: Optional[str] = field(
         default=None,
         metadata={
-            "help": "ticket to train inside of: a file, a published one's name, oneshot (made from "
-            "the first batches), bitfit, or random"
+            "help": "ticket to train inside of: a file, a published one's name, or one of "
+            + ", ".join(WORDS)
         },
     )
     k: Optional[int] = field(

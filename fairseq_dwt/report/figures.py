@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..model.names import KIND_OF_MODULE, KINDS
-from ..ticket.element_mask import ElementMask
+from ..ticket import ElementMask
 from .document import Figure
 from .theme import CATEGORIES, COLUMN, PAGE, Theme, color_map, draw
 

@@ -11,24 +11,17 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from omegaconf import OmegaConf
 
 from ..errors import DwtError
-from ..find.by_name import load_ticket
+from ..find.methods import label_of
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..glue.tasks import task_of_folder
-from ..ticket.element_mask import AnyTicket, ElementMask
+from ..ticket import AnyTicket, load_ticket
 
 __all__ = ["Run", "find_runs", "read_run"]
 
 _STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) pre-trained parameters train")
 _DONE = "done training in"
-_METHODS = {
-    "dominant": "Dominant",
-    "oneshot": "One-shot",
-    "random": "Random",
-    "bitfit": "BitFit",
-    "bottom": "Bottom",
-}
 
 
 @dataclass(frozen=True)
@@ -171,15 +164,7 @@ def _method(config: Any, ticket: Optional[AnyTicket]) -> str:
     # The settings name a file or a word; what the run trained stands in its own folder.
     if ticket is None:
         return "?"
-    name = _METHODS.get(ticket.origin.method, ticket.origin.method)
-    if isinstance(ticket, ElementMask):
-        entries = sum(mask.numel() for mask in ticket.masks.values())
-        share = f"{100 * ticket.num_parameters / entries:.2g} %"
-        return f"σ-mask {share}" if name == "Dominant" else f"{name}-{share}"
-    if name == "BitFit":
-        return name
-    k = max((len(entry.columns) for entry in ticket.matrices.values()), default=0)
-    return f"{name}-{k}"
+    return label_of(ticket)
 
 
 def _ticket(folder: str) -> Optional[AnyTicket]:

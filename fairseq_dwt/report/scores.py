@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from ..find.methods import METHODS
 from .runs import Run
 
 __all__ = ["Cell", "method_cells", "score_table", "table_text"]
 
-_ORDER = ("Full", "Random", "Dominant", "One-shot", "BitFit", "Bottom")
+_ORDER = ("Full", *(method.label for method in METHODS.values()))
 
 
 @dataclass(frozen=True)

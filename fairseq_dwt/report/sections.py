@@ -10,12 +10,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..checkpoint import ROUNDED, Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
-from ..find import dominant
-from ..find.by_name import PUBLISHED, load_ticket
+from ..find.dominant import SIGMA, Movement
 from ..model.names import KINDS
-from ..ticket.element_mask import ElementMask
+from ..ticket import PUBLISHED, ElementMask, Ticket, load_ticket
 from ..ticket.similarity import Similarity, similarity
-from ..ticket.ticket import Ticket
 from . import paper
 from .document import Document, Section, Table
 from .figures import (
@@ -189,8 +187,7 @@ def _structure_sections(found: Sequence[_Found], data: Dict[str, Any]) -> List[S
 
 
 def _bias_table(found: Sequence[_Found]) -> Table:
-    published = load_ticket(PUBLISHED[0])
-    assert isinstance(published, Ticket)
+    published = load_ticket(PUBLISHED[0]).as_columns(PUBLISHED[0])
     rows = []
     for name, ticket in [*((f.name, f.ticket) for f in found), ("paper, MNLI", published)]:
         layers = 1 + max((int(n.split(".")[1]) for n in ticket.matrices), default=-1)
@@ -248,7 +245,7 @@ def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
     if tuned.counts_rounded:
         notes.append(f"{found.run.task}: its checkpoint {ROUNDED}.")
     origin = found.ticket.origin
-    return dominant.sigma_mask(*dominant.movement(pretrained, tuned), origin.sigma or 5e-5, origin)
+    return Movement.between(pretrained, tuned, origin.sigma or SIGMA).mask(origin)
 
 
 # -- similarity ---------------------------------------------------------------------------------

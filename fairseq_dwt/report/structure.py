@@ -7,9 +7,8 @@ from statistics import mean
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..model.names import KIND_OF_MODULE, KINDS
-from ..ticket.element_mask import AnyTicket
+from ..ticket import AnyTicket, Ticket
 from ..ticket.similarity import Similarity
-from ..ticket.ticket import Ticket
 
 __all__ = [
     "bias_layers",

@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..find.by_name import origin_of
 from ..find.oneshot import Settling, find_ticket
 from ..glue.tasks import task_of_folder
 from ..model.names import canonical_name, is_head
-from ..ticket.ticket import Ticket
+from ..ticket import Ticket, origin_of
 from .resume import checkpoint_to_resume
 
 __all__ = ["ONESHOT", "find_oneshot", "oneshot_of_config", "oneshot_ticket"]

@@ -16,9 +16,8 @@ from omegaconf import DictConfig
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..files import replacing
-from ..find.by_name import load_ticket
 from ..glue.tasks import task_of_folder
-from ..ticket.element_mask import AnyTicket
+from ..ticket import AnyTicket, load_ticket
 from .resume import checkpoint_to_resume
 
 __all__ = ["RUN", "check_precision", "check_same_run"]

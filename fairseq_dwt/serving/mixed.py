@@ -21,7 +21,7 @@ from ..errors import DwtError
 from ..model.anatomy import ticket_layers
 from ..model.names import Matrix
 from ..model.products import products_in_fp32
-from ..ticket.element_mask import ElementMask
+from ..ticket import ElementMask
 from .attach import add_head, base_fingerprint, check_delta
 
 __all__ = ["MixedTasks"]

@@ -12,12 +12,12 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
 from ..checkpoint import model_tensors
-from ..find import dominant
-from ..find.by_name import origin_of
+from ..find.dominant import RANKED_COLUMNS, SIGMA, Movement, tensors_of
 from ..glue.tasks import task_of_folder
-from ..model.names import canonical_name, count_by_kind, is_head, is_layer
+from ..model.names import canonical_name, is_head, is_layer
 from ..run.folder import check_same_run
 from ..run.precision import refuse_sharding
+from ..ticket import origin_of
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]
@@ -31,10 +31,10 @@ SIGMA_MASK = "sigma_mask.safetensors"
 @dataclass
 class TicketExtractConfig(FromPretrainedConfig):
     sigma: float = field(
-        default=5e-5, metadata={"help": "σ: a weight is out-weighted where |θ − θ0| > σ"}
+        default=SIGMA, metadata={"help": "σ: a weight is out-weighted where |θ − θ0| > σ"}
     )
     ranked_columns: int = field(
-        default=dominant.RANKED_COLUMNS,
+        default=RANKED_COLUMNS,
         metadata={"help": "columns kept per matrix in the ticket"},
     )
     save_sigma_mask: bool = field(
@@ -113,8 +113,12 @@ class TicketExtractTask(FromPretrainedTask):
         # in half precision θ is the optimizer's fp32 copies, and θ0 what they began at
         state = {n: self.copies.get(p, p.detach()) for n, p in self.model.named_parameters()}
         dtype = next(self.model.parameters()).dtype
-        init = dominant.tensors_of(self.pretrained.tensors, self.pretrained.path, dtype)
-        tuned = dominant.tensors_of(model_tensors(state), "the model")
+        moved = Movement(
+            self.pretrained.matrices,
+            tensors_of(self.pretrained.tensors, self.pretrained.path, dtype),
+            tensors_of(model_tensors(state), "the model"),
+            self.cfg.sigma,
+        )
         origin = origin_of(
             "dominant",
             self.pretrained,
@@ -123,20 +127,8 @@ class TicketExtractTask(FromPretrainedTask):
             l1_lambda=getattr(self._criterion, "l1_lambda", None),
             num_updates=current,
         )
-        matrices, sigma = self.pretrained.matrices, self.cfg.sigma
-        ticket, counts = dominant.extract(
-            matrices, init, tuned, sigma, origin, self.cfg.ranked_columns
-        )
         path = os.path.join(self.root.checkpoint.save_dir, TICKET)
-        ticket.save(path)
+        moved.ticket(origin, self.cfg.ranked_columns).save(path)
         if self.cfg.save_sigma_mask:
-            mask = dominant.sigma_mask(matrices, init, tuned, sigma, origin)
-            mask.save(os.path.join(self.root.checkpoint.save_dir, SIGMA_MASK))
-        total, size = sum(counts.values()), sum(m.num_parameters for m in matrices)
-        kinds = count_by_kind(matrices, counts)
-        logger.info(
-            f"update {current}: |θ − θ0| > {sigma:g} for {total:,} of {size:,} weights "
-            f"({total / size:.4%}): "
-            + ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
-            + f" → {os.path.abspath(path)}"
-        )
+            moved.mask(origin).save(os.path.join(self.root.checkpoint.save_dir, SIGMA_MASK))
+        logger.info(f"update {current}: {moved.told(kinds=True)} → {os.path.abspath(path)}")

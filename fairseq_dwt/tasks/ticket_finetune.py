@@ -21,8 +21,7 @@ from ..patches.ema import average_inside
 from ..run.first_batches import ONESHOT, oneshot_ticket
 from ..run.folder import check_same_run
 from ..run.precision import refuse_sharding
-from ..ticket.element_mask import AnyTicket
-from ..ticket.ticket import Ticket
+from ..ticket import AnyTicket, Ticket
 from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask

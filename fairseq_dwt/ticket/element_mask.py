@@ -65,6 +65,12 @@ class ElementMask:
         return self
 
     @property
+    def amount(self) -> str:
+        """How much of the matrices trains, in tables: ``0.3 %``."""
+        entries = sum(mask.numel() for mask in self.masks.values())
+        return f"{100 * self.num_parameters / entries:.2g} %"
+
+    @property
     def shapes(self) -> Dict[str, Tuple[int, int]]:
         """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
         return {name: (mask.shape[0], mask.shape[1] - 1) for name, mask in self.masks.items()}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DwtError
 from ..model.names import Matrix
+from ..version import __version__
 
-__all__ = ["Origin", "check_base", "check_origin", "check_shapes"]
+if TYPE_CHECKING:
+    from ..checkpoint import Pretrained
+
+__all__ = ["Origin", "check_base", "check_origin", "check_shapes", "origin_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,18 @@ class Origin:
     num_batches: Optional[int] = None
     seed: Optional[int] = None
     made_by: Optional[str] = None
+
+
+def origin_of(method: str, pretrained: Pretrained, **known: Any) -> Origin:
+    """The origin of a ticket of this pre-trained model."""
+    return Origin(
+        method=method,
+        base=pretrained.fingerprint,
+        base_parameters=pretrained.num_parameters,
+        init=os.path.basename(pretrained.path),
+        made_by=__version__,
+        **known,
+    )
 
 
 def check_shapes(

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import (
-    Any,
     Callable,
     ClassVar,
     Dict,
@@ -28,32 +27,14 @@ from typing import (
 import torch
 
 from ..errors import DwtError
-from ..files import check_checksum, replacing
+from ..files import replacing
 from ..model.names import Matrix
-from .origin import Origin, check_base, check_origin, check_shapes
+from .columns import Columns, check_columns
+from .file import from_text, to_text
+from .origin import Origin, check_base, check_shapes
 from .part import Part
 
-__all__ = ["Columns", "Ticket"]
-
-FORMAT = "fairseq_dwt.ticket"
-VERSION = 1
-#: No model has more features; a file that claims more is refused before anything is allocated.
-_LARGEST = 2**20
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The ranked columns of one matrix.
-
-    Attributes:
-        shape: (out_features, in_features) of W.
-        columns: dimensions in [0, in_features], most dominated first.
-        counts: out-weighted parameters of each, or None where the ticket was not counted.
-    """
-
-    shape: Tuple[int, int]
-    columns: Tuple[int, ...]
-    counts: Optional[Tuple[int, ...]] = None
+__all__ = ["Ticket"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ class Ticket:
 
     def __post_init__(self) -> None:
         for name, entry in self.matrices.items():
-            _check_columns(name, entry)
+            check_columns(name, entry)
         both = sorted(self.unknown & set(self.matrices))
         if both:
             raise DwtError(f"matrix {both[0]}: expected columns or unknown, got both")
@@ -108,7 +89,7 @@ class Ticket:
             return self
         if k < 0:
             raise DwtError(f"k: expected a number of columns, 0 or more, got {k}")
-        largest = max((len(e.columns) for e in self.matrices.values()), default=0)
+        largest = self.k
         if k < largest and k > 0 and not self.ranked:
             raise DwtError(
                 f"k: expected {largest} or more, got {k}: the columns of this ticket "
@@ -168,6 +149,16 @@ class Ticket:
         )
 
     @property
+    def k(self) -> int:
+        """The most columns that a matrix has."""
+        return max((len(entry.columns) for entry in self.matrices.values()), default=0)
+
+    @property
+    def amount(self) -> str:
+        """How much of each matrix trains, in tables: k."""
+        return str(self.k)
+
+    @property
     def shapes(self) -> Dict[str, Tuple[int, int]]:
         """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
         return {name: entry.shape for name, entry in self.matrices.items()}
@@ -216,25 +207,7 @@ class Ticket:
 
     def dumps(self) -> str:
         """The ticket as JSON text."""
-        head = {"format": FORMAT, "version": VERSION}
-        head.update({k: v for k, v in asdict(self.origin).items() if v is not None})
-        if not self.ranked:
-            head["ranked"] = False
-        if self.unknown:
-            head["unknown"] = sorted(self.unknown)
-        lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-        rows = []
-        for name, e in self.matrices.items():
-            row: Dict[str, Any] = {"name": name, "shape": e.shape, "columns": e.columns}
-            if e.counts is not None:
-                row["counts"] = e.counts
-            rows.append("    " + json.dumps(row))
-        body = ",\n".join(rows)
-
-        def text(lines: List[str]) -> str:
-            return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
-
-        return text([*lines, f'  "sha256": "{_checksum(json.loads(text(lines)))}",'])
+        return to_text(self)
 
     @classmethod
     def load(cls, path: str) -> Ticket:
@@ -254,92 +227,8 @@ class Ticket:
     @classmethod
     def loads(cls, text: str, where: str = "ticket") -> Ticket:
         """Read a ticket from JSON text; ``where`` names it in errors."""
+        read = from_text(text, where)
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DwtError(
-                f"{where}: expected a ticket in JSON, got text that breaks off or is no JSON "
-                f"({error}); write it again with fairseq-dwt extract"
-            ) from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise DwtError(f'{where}: expected "format": "{FORMAT}", got another kind of file')
-        if data.get("version") != VERSION:
-            raise DwtError(
-                f"{where}: expected ticket version {VERSION}, got {data.get('version')!r}; "
-                "update fairseq_dwt to read it"
-            )
-        told = data.pop("sha256", None)
-        remedy = 'write it again, or remove "sha256" where the change is meant'
-        check_checksum(where, told, _checksum(data), remedy)
-        origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
-        check_origin(where, origin)
-        matrices: Dict[str, Columns] = {}
-        rows = data.get("matrices")
-        if not isinstance(rows, list):
-            raise DwtError(f'{where}: expected a list "matrices", got {type(rows).__name__}')
-        for row in rows:
-            name, columns = _read_row(where, row)
-            if name in matrices:
-                raise DwtError(f"{where}: matrix {name} appears twice; keep one")
-            matrices[name] = columns
-        ranked, unknown = data.get("ranked", True), data.get("unknown", [])
-        if not isinstance(ranked, bool):
-            raise DwtError(f'{where}: expected "ranked" as true or false, got {ranked!r:.80}')
-        if not isinstance(unknown, list) or not all(isinstance(n, str) for n in unknown):
-            raise DwtError(f'{where}: expected "unknown" as names, got {unknown!r:.80}')
-        try:
-            return cls(matrices, Origin(**origin), ranked, frozenset(unknown))
+            return cls(*read)
         except DwtError as error:
             raise DwtError(f"{where}: {error}") from None
-
-
-def _checksum(data: Mapping[str, Any]) -> str:
-    """SHA-256 of a ticket's JSON, whatever its layout and the order of its keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def _check_columns(name: str, entry: Columns) -> None:
-    rows, width = entry.shape
-    if not (1 <= rows <= _LARGEST and 1 <= width <= _LARGEST):
-        raise DwtError(
-            f"matrix {name}: expected a shape of sizes from 1 to {_LARGEST:,}, got {entry.shape}"
-        )
-    for column in entry.columns:
-        if not 0 <= column <= width:
-            raise DwtError(
-                f"matrix {name}: expected columns from 0 to {width} (the bias), got {column}"
-            )
-    if len(set(entry.columns)) != len(entry.columns):
-        raise DwtError(f"matrix {name}: expected distinct columns, got {list(entry.columns)}")
-    if entry.counts is not None:
-        if len(entry.counts) != len(entry.columns):
-            raise DwtError(
-                f"matrix {name}: expected one count per column, got {len(entry.counts)} counts "
-                f"for {len(entry.columns)} columns"
-            )
-        if any(not 1 <= count <= rows for count in entry.counts):
-            raise DwtError(f"matrix {name}: expected counts from 1 to {rows}, got another")
-        if list(entry.counts) != sorted(entry.counts, reverse=True):
-            raise DwtError(f"matrix {name}: expected counts in descending order")
-
-
-def _read_row(where: str, row: Any) -> Tuple[str, Columns]:
-    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
-        raise DwtError(
-            f'{where}: expected matrices as {{"name", "shape", "columns"}}, got {row!r:.80}'
-        )
-    name = row["name"]
-    lists: Dict[str, Any] = {key: row.get(key) for key in ("shape", "columns", "counts")}
-    for key, value in lists.items():
-        if key == "counts" and value is None:
-            continue
-        if not isinstance(value, list) or not all(type(v) is int for v in value):
-            raise DwtError(
-                f'{where}: matrix {name}: expected "{key}" as integers, got {value!r:.80}'
-            )
-    if len(lists["shape"]) != 2:
-        raise DwtError(f"{where}: matrix {name}: expected shape [out, in], got {lists['shape']}")
-    counts = lists["counts"]
-    return name, Columns(
-        tuple(lists["shape"]), tuple(lists["columns"]), None if counts is None else tuple(counts)
-    )

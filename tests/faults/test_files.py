@@ -16,8 +16,7 @@ from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta.delta import Delta
 from fairseq_dwt.files import checksum, read_safetensors
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import ElementMask, Ticket
 
 READERS = {
     "ticket.json": Ticket.load,

@@ -18,7 +18,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.model.names import canonical_name, is_head
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 KILLS = int(os.environ.get("DWT_KILLS", "1"))

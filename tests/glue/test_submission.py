@@ -11,11 +11,11 @@ from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta.delta import export
-from fairseq_dwt.find.by_name import origin_of
-from fairseq_dwt.find.dominant import random_columns
+from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.glue.submission import FILES, text_of, write_submission
 from fairseq_dwt.glue.submission import test_sets as sets_of
 from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.ticket import origin_of
 from tests.conftest import WORDS
 from tests.glue.fixture_data import write_task
 from tests.test_delta import fine_tuned

@@ -10,7 +10,7 @@ from fairseq_dwt.delta.delta import export
 from fairseq_dwt.model.attention import attend
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: make gpu")

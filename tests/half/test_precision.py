@@ -9,8 +9,8 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
-from fairseq_dwt.find.by_name import load_ticket
 from fairseq_dwt.run import precision
+from fairseq_dwt.ticket import load_ticket
 from tests.conftest import compose
 from tests.half import machine_with_gpu
 from tests.half.conftest import ON_GPU, trains_on_gpu

@@ -11,9 +11,9 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.find import dominant
-from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.find.dominant import Movement
 from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.ticket import load_ticket
 from fairseq_dwt.train.halves import KEY
 from tests.half.conftest import PRECISIONS, copies
 
@@ -101,13 +101,11 @@ def test_extract_counts_what_the_run_counted(half, train, small, tmp_path):
     written = load_ticket(f"{folder}/ticket.json")
     pretrained, tuned = Pretrained(small.init), Tuned(f"{folder}/checkpoint_last.pt")
     assert not tuned.counts_rounded
-    moved = dominant.movement(pretrained, tuned)
-    found, _ = dominant.extract(*moved, 1e-4, written.origin)
+    found = Movement.between(pretrained, tuned, 1e-4).ticket(written.origin)
     assert found.matrices == written.matrices != {}
     # the rounded weights give others
-    rounded, _ = dominant.extract(
-        pretrained.matrices, moved[1], dominant.tensors_of(tuned.tensors, "f"), 1e-4, found.origin
-    )
+    tuned.theta = tuned.tensors
+    rounded = Movement.between(pretrained, tuned, 1e-4).ticket(written.origin)
     assert rounded.matrices != found.matrices
 
 

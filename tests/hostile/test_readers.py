@@ -30,8 +30,7 @@ from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.glue.tsv import read_rows
 from fairseq_dwt.huggingface import read_folder
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import ElementMask, Ticket
 
 CASES = int(os.environ.get("DWT_FUZZ", "200"))
 fuzz = settings(

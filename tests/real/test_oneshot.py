@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fairseq_dwt.cli import main
+from fairseq_dwt.ticket import Ticket
 from fairseq_dwt.ticket.similarity import similarity
-from fairseq_dwt.ticket.ticket import Ticket
 
 
 @pytest.fixture(scope="module")

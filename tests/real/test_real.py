@@ -11,9 +11,8 @@ import pytest
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.cli import main
-from fairseq_dwt.find.by_name import load_ticket
 from fairseq_dwt.model.names import KINDS
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import Ticket, load_ticket
 from tests.real.conftest import PREPROCESS, python
 
 

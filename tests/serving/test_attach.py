@@ -10,12 +10,10 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, fingerprint
 from fairseq_dwt.delta.delta import export, merge
-from fairseq_dwt.find.by_name import origin_of
-from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost
 from fairseq_dwt.serving.model import load_roberta
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import ElementMask, Ticket, origin_of
 from tests.conftest import write_roberta
 from tests.test_delta import fine_tuned
 

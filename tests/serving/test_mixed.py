@@ -8,10 +8,10 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.delta.delta import export
-from fairseq_dwt.find.by_name import origin_of
-from fairseq_dwt.find.dominant import bitfit, random_columns, random_elements
+from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
+from fairseq_dwt.ticket import origin_of
 from tests.test_delta import fine_tuned
 
 TASKS = ["one", "three", "bias", "none", "some"]

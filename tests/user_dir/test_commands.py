@@ -10,7 +10,7 @@ import pytest
 import fairseq_dwt
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.ticket import load_ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 PACKAGE = os.path.dirname(fairseq_dwt.__file__)

@@ -200,7 +200,7 @@ def test_evaluate_refuses_a_row_that_the_run_would(train, data, capsys):
 
 
 def test_folders_of_fairseqs_recipe(train, data, small, tmp_path, monkeypatch, capsys):
-    from fairseq_dwt.ticket.ticket import Ticket
+    from fairseq_dwt.ticket import Ticket
 
     folder = str(tmp_path / "MRPC-bin")
     os.rename(data, folder)

@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.run.config import compose
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
 #: The example of docs/reproducing.md.

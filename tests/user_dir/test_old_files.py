@@ -18,8 +18,7 @@ import torch
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta.delta import Delta
-from fairseq_dwt.ticket.element_mask import ElementMask
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import ElementMask, Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, python
 
 RUNS = Path(__file__).resolve().parents[1] / "data" / "runs_of_0.1.tar.gz"

@@ -14,7 +14,7 @@ from fairseq_dwt.cli import main
 from fairseq_dwt.delta.verify import moved_outside
 from fairseq_dwt.model.names import canonical_name, is_head
 from fairseq_dwt.run import config
-from fairseq_dwt.ticket.ticket import Ticket
+from fairseq_dwt.ticket import Ticket
 from tests.conftest import weights
 from tests.processes import COMMON, finish, workers
 

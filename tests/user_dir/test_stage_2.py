@@ -10,9 +10,8 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.find.by_name import load_ticket, origin_of
-from fairseq_dwt.find.dominant import random_columns, random_elements
-from fairseq_dwt.ticket.ticket import Columns, Ticket
+from fairseq_dwt.find.controls import random_columns, random_elements
+from fairseq_dwt.ticket import Columns, Ticket, load_ticket, origin_of
 from tests.conftest import weights, write_roberta
 
 TICKETS = {

@@ -114,7 +114,7 @@ def test_through_submitit(swept, tmp_path):
 
 @needs_sweeps
 def test_random_elements_draw_anew_for_each_seed(train, tmp_path):
-    from fairseq_dwt.find.by_name import load_ticket
+    from fairseq_dwt.ticket import load_ticket
 
     digests = set()
     for seed in (1, 2):

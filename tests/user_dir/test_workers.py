@@ -10,7 +10,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.find.by_name import load_ticket
+from fairseq_dwt.ticket import load_ticket
 from tests.conftest import weights
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start, workers
 

@@ -4,19 +4,9 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.dominant import (
-    bitfit,
-    bottom,
-    count_out_weighted,
-    extract,
-    out_weighted,
-    random_columns,
-    random_elements,
-    rank_columns,
-    sigma_mask,
-)
+from fairseq_dwt.find.dominant import Movement, out_weighted, rank_columns
 from fairseq_dwt.model.names import Matrix
-from fairseq_dwt.ticket.ticket import Columns, Origin, Ticket
+from fairseq_dwt.ticket import Origin
 
 ORIGIN = Origin("dominant")
 FC1 = Matrix(layer=0, kind="FC1", name="layers.0.fc1", out_features=6, in_features=4)
@@ -34,10 +24,12 @@ def two_models():
 
 
 def test_counts_are_of_columns_and_the_bias_is_last():
-    init = torch.zeros(3, 2)
-    tuned = torch.tensor([[1.0, 0.0], [1.0, -1.0], [0.5, 0.4]])
-    bias = torch.tensor([0.0, 0.0, 9.0])
-    assert count_out_weighted(init, tuned, torch.zeros(3), bias, 0.5).tolist() == [2, 1, 1]
+    small = Matrix(0, "FC1", "layers.0.fc1", out_features=3, in_features=2)
+    init = {small.weight: torch.zeros(3, 2), small.bias: torch.zeros(3)}
+    weight = torch.tensor([[1.0, 0.0], [1.0, -1.0], [0.5, 0.4]])
+    tuned = {small.weight: weight, small.bias: torch.tensor([0.0, 0.0, 9.0])}
+    moved = Movement([small], init.get, tuned.get, 0.5)
+    assert moved.column_counts[small.name].tolist() == [2, 1, 1]
 
 
 def test_sigma_is_a_strict_bound():
@@ -67,8 +59,8 @@ def test_the_ranking_is_cut_at_the_limit():
 
 def test_extraction_is_algorithm_1():
     init, tuned = two_models()
-    ticket, totals = extract([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
-    mask = sigma_mask([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
+    moved = Movement([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-4)
+    ticket, mask = moved.ticket(ORIGIN), moved.mask(ORIGIN)
     for matrix in (FC1, FC2):
         delta = torch.cat(
             [tuned[n].view(matrix.out_features, -1) - init[n].view(matrix.out_features, -1)
@@ -78,83 +70,38 @@ def test_extraction_is_algorithm_1():
         order = sorted(range(len(counts)), key=lambda j: (-counts[j], j))
         expected = [j for j in order if counts[j]]
         assert list(ticket.matrices[matrix.name].columns) == expected
-        assert totals[matrix.name] == sum(counts)
+        assert moved.counts[matrix.name] == sum(counts)
         assert torch.equal(mask.masks[matrix.name], delta.abs() > 1e-4)
 
 
 def test_a_matrix_that_did_not_move_is_not_in_the_ticket():
     init, tuned = two_models()
     tuned[FC2.weight], tuned[FC2.bias] = init[FC2.weight], init[FC2.bias]
-    ticket, totals = extract([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-5, ORIGIN)
-    assert set(ticket.matrices) == {FC1.name} and totals[FC2.name] == 0
+    moved = Movement([FC1, FC2], init.__getitem__, tuned.__getitem__, 1e-5)
+    assert set(moved.ticket(ORIGIN).matrices) == {FC1.name} and moved.counts[FC2.name] == 0
 
 
 @pytest.mark.parametrize("sigma", [0, -1, float("nan")])
 def test_sigma_must_be_positive(sigma):
     init, tuned = two_models()
     with pytest.raises(DwtError, match="sigma: expected a positive threshold"):
-        extract([FC1], init.__getitem__, tuned.__getitem__, sigma, ORIGIN)
+        Movement([FC1], init.__getitem__, tuned.__getitem__, sigma).ticket(ORIGIN)
 
 
 def test_another_models_checkpoint_is_refused():
     init, tuned = two_models()
     tuned[FC1.weight] = torch.zeros(6, 9)
     with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(6, 4\)"):
-        extract([FC1], init.__getitem__, tuned.__getitem__, 1e-4, ORIGIN)
-
-
-def test_random_columns_are_seeded_distinct_and_uniform():
-    wide = Matrix(0, "FC2", "layers.0.fc2", 4, 9)
-    drawn = [
-        random_columns([wide], 3, seed, ORIGIN).matrices[wide.name].columns for seed in range(2000)
-    ]
-    assert drawn[7] == random_columns([wide], 3, 7, ORIGIN).matrices[wide.name].columns
-    assert all(len(set(columns)) == 3 for columns in drawn)
-    counts = torch.bincount(torch.tensor(drawn).view(-1), minlength=10)
-    # 600 expected of each of the ten, the bias among them; σ is about 20
-    assert counts.min() > 500 and counts.max() < 700
-
-
-def test_random_columns_do_not_change_between_machines():
-    assert random_columns([FC1, FC2], 2, 1, ORIGIN).matrices == {
-        FC1.name: Columns((6, 4), (1, 0)),
-        FC2.name: Columns((4, 6), (2, 0)),
-    }
-
-
-def test_random_like_a_ticket_draws_as_many_columns_as_it_has():
-    like = Ticket({FC1.name: Columns((6, 4), (0, 1, 2), (3, 2, 1))}, ORIGIN)
-    assert {
-        n: len(e.columns)
-        for n, e in random_columns([FC1, FC2], 2, 1, ORIGIN, like).matrices.items()
-    } == {FC1.name: 2}
-
-
-def test_too_many_columns_are_refused():
-    with pytest.raises(DwtError, match="layers.0.fc1 has 5 columns, got k = 6"):
-        random_columns([FC1], 6, 1, ORIGIN)
-
-
-def test_random_elements_are_an_exact_share_of_each_matrix():
-    mask = random_elements([FC1, FC2], 50, 1, ORIGIN)
-    assert [int(m.sum()) for m in mask.masks.values()] == [15, 14]
-    with pytest.raises(DwtError, match="percent: expected a number above 0"):
-        random_elements([FC1], 0, 1, ORIGIN)
-
-
-def test_bitfit_is_the_bias_column_of_every_matrix():
-    assert {n: e.columns for n, e in bitfit([FC1, FC2], ORIGIN).matrices.items()} == {
-        FC1.name: (4,),
-        FC2.name: (6,),
-    }
+        Movement([FC1], init.__getitem__, tuned.__getitem__, 1e-4).ticket(ORIGIN)
 
 
 def test_bottom_is_the_other_end_of_the_ranking():
     init, tuned = two_models()
     sigma = 1e-4
-    dominant, _ = extract([FC1, FC2], init.get, tuned.get, sigma, ORIGIN)
+    movement = Movement([FC1, FC2], init.get, tuned.get, sigma)
+    dominant = movement.ticket(ORIGIN)
     for k in (1, 2):
-        found = bottom([FC1, FC2], init.get, tuned.get, k, sigma, Origin("bottom"))
+        found = movement.bottom(k, Origin("bottom"))
         for matrix in (FC1, FC2):
             moved = torch.cat(
                 [tuned[matrix.weight] - init[matrix.weight],
@@ -171,6 +118,6 @@ def test_bottom_has_as_many_columns_as_the_dominant_ticket():
     for name in (FC1.weight, FC1.bias):
         tuned[name] = init[name].clone()
     tuned[FC1.weight][0, 1] += 1.0  # one column of FC1 has moved
-    found = bottom([FC1, FC2], init.get, tuned.get, 3, 1e-5, Origin("bottom"))
+    found = Movement([FC1, FC2], init.get, tuned.get, 1e-5).bottom(3, Origin("bottom"))
     assert found.matrices[FC1.name].columns == (0,)
     assert len(found.matrices[FC2.name].columns) == 3

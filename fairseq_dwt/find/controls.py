@@ -1,0 +1,71 @@
+"""Tickets without a search: Random-k, Random-p %, BitFit."""
+
+from __future__ import annotations
+
+import random
+from typing import Optional, Sequence
+
+import numpy as np
+import torch
+
+from ..errors import DwtError
+from ..model.names import Matrix
+from ..ticket import Columns, ElementMask, Origin, Ticket
+
+__all__ = ["bitfit", "random_columns", "random_elements"]
+
+
+def random_columns(
+    matrices: Sequence[Matrix], k: int, seed: int, origin: Origin, like: Optional[Ticket] = None
+) -> Ticket:
+    """Random-k: columns drawn uniformly, the bias among them, without replacement.
+
+    Args:
+        matrices: the model's ticket matrices.
+        k: columns per matrix.
+        seed: the same seed draws the same columns on every machine.
+        origin: recorded in the ticket.
+        like: where given, each matrix gets as many columns as this ticket's top k has there.
+
+    Raises:
+        DwtError: k is negative, or larger than a matrix.
+    """
+    generator = random.Random(seed)
+    numbers = {m.name: k for m in matrices}
+    if like is not None:
+        cut = like.top(k).matrices
+        numbers = {m.name: len(cut[m.name].columns) if m.name in cut else 0 for m in matrices}
+    found = {}
+    for matrix in matrices:
+        width = matrix.in_features + 1
+        if not 0 <= k <= width:
+            raise DwtError(f"k: matrix {matrix.name} has {width} columns, got k = {k}")
+        drawn = generator.sample(range(width), numbers[matrix.name])
+        if drawn:
+            found[matrix.name] = Columns(matrix.shape, tuple(drawn))
+    return Ticket(found, origin)
+
+
+def random_elements(
+    matrices: Sequence[Matrix], percent: float, seed: int, origin: Origin
+) -> ElementMask:
+    """Random-p %: that share of each matrix (bias included), drawn uniformly (section 5.1).
+
+    Raises:
+        DwtError: percent is not in (0, 100].
+    """
+    if not 0 < percent <= 100:
+        raise DwtError(f"percent: expected a number above 0 and up to 100, got {percent}")
+    # RandomState's stream is frozen by numpy's policy: the same mask on every machine.
+    generator = np.random.RandomState(seed)
+    masks = {}
+    for matrix in matrices:
+        mask = np.zeros(matrix.num_parameters, dtype=bool)
+        mask[generator.permutation(mask.size)[: round(mask.size * percent / 100)]] = True
+        masks[matrix.name] = torch.from_numpy(mask.reshape(matrix.out_features, -1))
+    return ElementMask(masks, origin)
+
+
+def bitfit(matrices: Sequence[Matrix], origin: Origin) -> Ticket:
+    """BitFit as a ticket: the bias column of every matrix (section 5.3)."""
+    return Ticket({m.name: Columns(m.shape, (m.in_features,)) for m in matrices}, origin)

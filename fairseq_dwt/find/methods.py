@@ -1,0 +1,121 @@
+"""The methods, a row each: what they are called, and how their ticket is found.
+
+A new method is a function that gives a ticket, a row of :data:`METHODS`, and its configs: the row
+makes its command, its word for ``optimizer.ticket``, its name and place in tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
+
+from ..checkpoint import Pretrained, Tuned
+from ..errors import DwtError
+from ..ticket import AnyTicket, load_ticket, origin_of
+from .controls import bitfit, random_columns, random_elements
+from .dominant import SIGMA, Movement
+
+__all__ = ["METHODS", "Method", "label_of"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to find a ticket.
+
+    Attributes:
+        word: recorded in its tickets; the command's name.
+        label: in tables; of a ticket of columns followed by its k.
+        about: what the command says of itself.
+        needs: ``nothing`` but the pre-trained file, ``theta``, a fine-tuned checkpoint too, or
+            ``batches`` of the run. All but those of ``theta`` are words that ``optimizer.ticket``
+            takes.
+        find: ``find(pretrained, **options)``, or ``find(pretrained, tuned, **options)`` for
+            ``theta``; None where a command or task of its own does it.
+        options: names of what ``find`` takes: ``k``, ``percent``, ``like``, ``seed``, ``sigma``.
+        of_elements: in tables, where its ticket is of single entries.
+        has_no_k: its tickets are all the same.
+    """
+
+    word: str
+    label: str
+    about: str
+    needs: str
+    find: Optional[Callable[..., AnyTicket]] = None
+    options: Tuple[str, ...] = ()
+    of_elements: Optional[str] = None
+    has_no_k: bool = False
+
+
+def _random(
+    pretrained: Pretrained,
+    k: Optional[int],
+    percent: Optional[float],
+    like: Optional[str],
+    seed: int,
+) -> AnyTicket:
+    origin = origin_of("random", pretrained, seed=seed)
+    if percent is not None:
+        if k is not None or like is not None:
+            raise DwtError(
+                f"percent: elements are drawn without k and like, got k = {k}, like = {like}; "
+                "leave those out (optimizer.k=null)"
+            )
+        return random_elements(pretrained.matrices, percent, seed, origin)
+    if k is None:
+        raise DwtError(
+            "k: a random ticket needs k, the columns per matrix, or percent, got none; set "
+            "optimizer.k, or give -k"
+        )
+    pattern = None if like is None else load_ticket(like).as_columns(like)
+    return random_columns(pretrained.matrices, k, seed, origin, pattern)
+
+
+def _bitfit(pretrained: Pretrained) -> AnyTicket:
+    return bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
+
+
+def _bottom(
+    pretrained: Pretrained, tuned: Tuned, k: Optional[int], sigma: Optional[float]
+) -> AnyTicket:
+    if k is None:
+        raise DwtError("k: expected the columns per matrix, at most, got none; give -k")
+    moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)
+    known = {"sigma": moved.sigma, "num_updates": tuned.num_updates}
+    return moved.bottom(k, origin_of("bottom", pretrained, **known))
+
+
+_ROWS = (
+    Method(
+        "random", "Random", "A random ticket: k columns, or a share of the elements.",
+        "nothing", _random, ("k", "percent", "like", "seed"),
+    ),
+    Method(
+        "dominant", "Dominant", "The ticket of an L1 fine-tuned checkpoint (Algorithm 1).",
+        "theta", of_elements="σ-mask",
+    ),
+    Method(
+        "oneshot", "One-shot", "A one-shot ticket: the columns with the largest gradients at θ0.",
+        "batches",
+    ),
+    Method(
+        "bitfit", "BitFit", "BitFit as a ticket: the bias of every matrix.", "nothing", _bitfit,
+        has_no_k=True,
+    ),
+    Method(
+        "bottom", "Bottom", "The columns that the L1 fine-tuning held back most (a control).",
+        "theta", _bottom, ("k", "sigma"),
+    ),
+)  # fmt: skip
+#: ``{word: method}``, in the order of tables.
+METHODS = {method.word: method for method in _ROWS}
+#: What ``optimizer.ticket`` takes beside files and published names.
+WORDS = tuple(method.word for method in _ROWS if method.needs != "theta")
+
+
+def label_of(ticket: AnyTicket) -> str:
+    """What tables call a run inside ``ticket``: ``Dominant-1``, ``BitFit``, ``σ-mask 0.3 %``."""
+    method = METHODS.get(ticket.origin.method)
+    name = ticket.origin.method if method is None else method.label
+    if ticket.unit == "elements" and method is not None and method.of_elements:
+        return f"{method.of_elements} {ticket.amount}"
+    return name if method is not None and method.has_no_k else f"{name}-{ticket.amount}"

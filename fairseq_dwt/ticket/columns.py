@@ -1,0 +1,54 @@
+"""Columns: the ranked input columns of one matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from ..errors import DwtError
+
+__all__ = ["Columns", "check_columns"]
+
+#: No model has more features; a file that claims more is refused before anything is allocated.
+_LARGEST = 2**20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The ranked columns of one matrix.
+
+    Attributes:
+        shape: (out_features, in_features) of W.
+        columns: dimensions in [0, in_features], most dominated first.
+        counts: out-weighted parameters of each, or None where the ticket was not counted.
+    """
+
+    shape: Tuple[int, int]
+    columns: Tuple[int, ...]
+    counts: Optional[Tuple[int, ...]] = None
+
+
+def check_columns(name: str, entry: Columns) -> None:
+    """Refuse columns that matrix ``name`` cannot have (DwtError)."""
+    rows, width = entry.shape
+    if not (1 <= rows <= _LARGEST and 1 <= width <= _LARGEST):
+        raise DwtError(
+            f"matrix {name}: expected a shape of sizes from 1 to {_LARGEST:,}, got {entry.shape}"
+        )
+    for column in entry.columns:
+        if not 0 <= column <= width:
+            raise DwtError(
+                f"matrix {name}: expected columns from 0 to {width} (the bias), got {column}"
+            )
+    if len(set(entry.columns)) != len(entry.columns):
+        raise DwtError(f"matrix {name}: expected distinct columns, got {list(entry.columns)}")
+    if entry.counts is not None:
+        if len(entry.counts) != len(entry.columns):
+            raise DwtError(
+                f"matrix {name}: expected one count per column, got {len(entry.counts)} counts "
+                f"for {len(entry.columns)} columns"
+            )
+        if any(not 1 <= count <= rows for count in entry.counts):
+            raise DwtError(f"matrix {name}: expected counts from 1 to {rows}, got another")
+        if list(entry.counts) != sorted(entry.counts, reverse=True):
+            raise DwtError(f"matrix {name}: expected counts in descending order")

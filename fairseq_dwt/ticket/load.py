@@ -1,0 +1,36 @@
+"""A ticket of either kind from its file, or a published one by its name."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence
+
+from ..errors import DwtError
+from .element_mask import AnyTicket, ElementMask
+from .ticket import Ticket
+
+__all__ = ["PUBLISHED", "load_ticket"]
+
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
+#: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
+PUBLISHED = tuple(f"roberta.large/{task}" for task in ("mnli", "qnli", "sst-2", "qqp"))
+
+
+def load_ticket(path: str, words: Sequence[str] = ()) -> AnyTicket:
+    """Read a ticket (``.json``), an element mask (``.safetensors``) or a published ticket (a name).
+
+    Args:
+        path: the file, or one of :data:`PUBLISHED`.
+        words: what else could have been given, for the error.
+
+    Raises:
+        DwtError: no such file or name, or not a ticket.
+    """
+    if not os.path.isfile(path):
+        if path in PUBLISHED:
+            return Ticket.load(os.path.join(_FOLDER, *path.split("/")) + ".json")
+        raise DwtError(
+            f"{path}: expected a ticket file, found none; give a file, or one of: "
+            + ", ".join((*words, *PUBLISHED))
+        )
+    return ElementMask.load(path) if path.endswith(".safetensors") else Ticket.load(path)
