@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from machine import machine
@@ -66,7 +66,7 @@ def run_speed(part: str, out: str, cpu: bool) -> bool:
     size = dict(layers=2, width=64, inner=256, heads=4, device="cpu") if cpu else {"device": "cuda"}
     shape = Shape(**{**SPEED[part], **size})
     path = os.path.join(out, f"{part}.json")
-    found: Dict[str, Any] = {"machine": machine(), "shape": asdict(shape), "rows": {}}
+    found: dict[str, Any] = {"machine": machine(), "shape": asdict(shape), "rows": {}}
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
@@ -82,7 +82,7 @@ def run_speed(part: str, out: str, cpu: bool) -> bool:
     return all("error" not in row for row in found["rows"].values())
 
 
-def measure(name: str, shape: Shape, quick: bool) -> Dict[str, float]:
+def measure(name: str, shape: Shape, quick: bool) -> dict[str, float]:
     """Updates per second, and peak memory in MiB."""
     with Worker(name, shape, threads=1 if quick else 4) as worker:
         worker.ask("step 10")
@@ -90,7 +90,7 @@ def measure(name: str, shape: Shape, quick: bool) -> Dict[str, float]:
         return {"updates_per_second": 1 / seconds, "peak_mib": worker.ask("peak")}
 
 
-def write(out: str, part: str, found: Dict[str, Any]) -> None:
+def write(out: str, part: str, found: dict[str, Any]) -> None:
     """OUT/PART.json, whole or as it was."""
     path = os.path.join(out, f"{part}.json")
     with open(f"{path}.tmp", "w", encoding="utf-8") as file:
@@ -98,9 +98,9 @@ def write(out: str, part: str, found: Dict[str, Any]) -> None:
     os.replace(f"{path}.tmp", path)
 
 
-def tables(paths: List[str]) -> str:
+def tables(paths: list[str]) -> str:
     """Markdown of the parts in these files; each row beside full fine-tuning as shipped."""
-    lines: List[str] = []
+    lines: list[str] = []
     for path in paths:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)

@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
-from typing import Any, Dict
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ __all__ = ["machine"]
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
 
 
-def machine() -> Dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Processor, its instructions, GPU, versions, commit and date."""
     flags, model = set(), platform.processor()
     if os.path.isfile("/proc/cpuinfo"):

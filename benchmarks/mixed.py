@@ -16,7 +16,8 @@ import argparse
 import os
 import statistics
 import time
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from rows import HEAD, Shape, batch, fairseq_roberta
@@ -65,18 +66,18 @@ def random_delta(model: nn.Module, k: int, seed: int, width: int) -> Delta:
     )
 
 
-def tensors_of(delta: Delta) -> List[Tensor]:
+def tensors_of(delta: Delta) -> list[Tensor]:
     return [*delta.values.values(), *delta.head.values()]
 
 
-def mebibytes(tensors: List[Tensor]) -> float:
+def mebibytes(tensors: list[Tensor]) -> float:
     """Of the storages behind ``tensors``, each once."""
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values()) / MEBI
 
 
 @torch.no_grad()
-def measure(tasks: int, arguments: argparse.Namespace) -> Dict[str, Any]:
+def measure(tasks: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Times in units of the base's pass, one list per way, and MiB of each way."""
     shape = Shape(layers=arguments.layers, batch=arguments.batch, length=arguments.length)
     torch.manual_seed(1)
@@ -118,7 +119,7 @@ def measure(tasks: int, arguments: argparse.Namespace) -> Dict[str, Any]:
     mixed.close()
 
     host = DeltaHost(base, BASE)
-    seconds: Dict[str, List[float]] = {way: [] for way in (*WAYS, "one switch")}
+    seconds: dict[str, list[float]] = {way: [] for way in (*WAYS, "one switch")}
     for turn in range(arguments.rounds + 1):
         unit = timed(all_of_base)
         taken = {"switching": timed(switching), "merged": timed(merged)}

@@ -19,7 +19,8 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,10 +34,10 @@ from fairseq_dwt.ticket import Columns, Origin, Ticket
 from fairseq_dwt.ticket.similarity import similarity
 
 ORIGIN = Origin("oneshot")
-Sums = Dict[str, Tensor]
+Sums = dict[str, Tensor]
 
 
-def scores(l1_lambda: float) -> Dict[str, Callable[[Tensor, Tensor], Tensor]]:
+def scores(l1_lambda: float) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """What can be said of a column from the input x (length, batch, in) and output gradient dy."""
 
     def with_one(x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class Subject:
         seed: of the head and the batches.
     """
 
-    def __init__(self, config: str, settings: List[str], seed: int):
+    def __init__(self, config: str, settings: list[str], seed: int):
         from fairseq import tasks, utils
 
         from fairseq_dwt.run import first_batches
@@ -122,9 +123,9 @@ class Subject:
         number: int,
         loss: Callable[[Any], Tensor],
         shuffled_labels: bool = False,
-    ) -> Tuple[ColumnScores, Dict[int, Sums]]:
+    ) -> tuple[ColumnScores, dict[int, Sums]]:
         """Sums after 1, 2, 4, … batches."""
-        snapshots: Dict[int, Sums] = {}
+        snapshots: dict[int, Sums] = {}
         generator = torch.Generator().manual_seed(0)
         with ColumnScores(self.model, score) as watched:
             for seen, sample in zip(range(1, number + 1), self.batches()):
@@ -137,7 +138,7 @@ class Subject:
         return watched, snapshots
 
 
-def rankings(subject: Subject, number: int, warm_up: int, l1_lambda: float) -> Dict[str, Ticket]:
+def rankings(subject: Subject, number: int, warm_up: int, l1_lambda: float) -> dict[str, Ticket]:
     """Every score's ranking, by the score's name; "gradient norm, n" after n batches."""
     subject.model.train()
     named = scores(l1_lambda)
@@ -188,9 +189,9 @@ def as_many_as(ticket: Ticket, other: Ticket) -> Ticket:
     )
 
 
-def compare(ticket: Ticket, reference: Ticket) -> Dict[str, Any]:
+def compare(ticket: Ticket, reference: Ticket) -> dict[str, Any]:
     """Similarity at k = 1 and 3; again with L1's number of columns in each matrix; by kind."""
-    values: Dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for k in (1, 3):
         target = reference.top(k)
         found = similarity(ticket.top(k), target)
@@ -202,14 +203,14 @@ def compare(ticket: Ticket, reference: Ticket) -> Dict[str, Any]:
     return values
 
 
-def _by_layer(matrices: Dict[str, float]) -> Dict[str, float]:
+def _by_layer(matrices: dict[str, float]) -> dict[str, float]:
     layers = defaultdict(list)
     for name, value in matrices.items():
         layers[name.split(".")[1]].append(value)
     return {layer: statistics.mean(values) for layer, values in layers.items()}
 
 
-def time_ratio(config: str, settings: List[str], rounds: int) -> float:
+def time_ratio(config: str, settings: list[str], rounds: int) -> float:
     """Time of a one-shot batch in updates of stage 1, median of interleaved rounds."""
     from fairseq_dwt.find.l1 import InitDistance
     from fairseq_dwt.model.names import canonical_name, is_layer
@@ -256,7 +257,7 @@ def main() -> None:
     references = [(path, Ticket.load(path)) for path in args.l1]
     known = list(dict.fromkeys(str(ticket.origin.task) for _, ticket in references))
     tasks = args.tasks or known
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for task, seed in tqdm([(t, s) for t in tasks for s in args.seeds], unit="pass"):
         config = "full_" + task.lower().replace("-", "_")
         settings = [
@@ -272,7 +273,7 @@ def main() -> None:
                     {"score": name, "task": task, "seed": seed, "l1": path}
                     | {"l1_task": reference.origin.task, **values}
                 )
-    result: Dict[str, Any] = {"rows": rows, "l1": l1_pairs(references)}
+    result: dict[str, Any] = {"rows": rows, "l1": l1_pairs(references)}
     if args.rounds:
         result["time"] = {
             task: time_ratio(
@@ -296,7 +297,7 @@ def main() -> None:
             print(f"wrote {path}")
 
 
-def l1_pairs(references: List[Tuple[str, Ticket]]) -> List[Dict[str, Any]]:
+def l1_pairs(references: list[tuple[str, Ticket]]) -> list[dict[str, Any]]:
     """How alike L1's own tickets are: what can be asked of a score."""
     pairs = []
     for i, (path, ticket) in enumerate(references):
@@ -313,19 +314,19 @@ def l1_pairs(references: List[Tuple[str, Ticket]]) -> List[Dict[str, Any]]:
     return pairs
 
 
-def tables(result: Dict[str, Any], tasks: List[str]) -> str:
+def tables(result: dict[str, Any], tasks: list[str]) -> str:
     """The study's tables, of means over seeds and L1 tickets."""
     rows, pairs = result["rows"], result["l1"]
     tops, given = ("top1", "top3"), ("given1", "given3")
     plain = "gradient norm, "
 
-    def cell(found: Iterable[Dict[str, Any]], keys: Tuple[str, str] = tops) -> str:
+    def cell(found: Iterable[dict[str, Any]], keys: tuple[str, str] = tops) -> str:
         kept = list(found)
         if not kept:
             return "-"
         return " / ".join(f"{statistics.mean(row[key] for row in kept):.2f}" for key in keys)
 
-    def of(score: str) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
+    def of(score: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         mine = [row for row in rows if row["score"] == score]
         same = [row for row in mine if row["task"] == row["l1_task"]]
         return same, [row for row in mine if row not in same]

@@ -9,17 +9,18 @@ import json
 import os
 import statistics
 import sys
-from typing import Any, Dict, Iterable, List
+from collections.abc import Iterable
+from typing import Any
 
 from fairseq_dwt.files import replacing
 from fairseq_dwt.model.names import KINDS
 from fairseq_dwt.report.document import Figure
 from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
 
-Rows = List[Dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 
-def _same_task(result: Dict[str, Any], score: str, task: str) -> Rows:
+def _same_task(result: dict[str, Any], score: str, task: str) -> Rows:
     return [
         row
         for row in result["rows"]
@@ -27,11 +28,11 @@ def _same_task(result: Dict[str, Any], score: str, task: str) -> Rows:
     ]
 
 
-def _tasks(result: Dict[str, Any]) -> List[str]:
+def _tasks(result: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["l1_task"] for row in result["rows"]))
 
 
-def batches_figure(result: Dict[str, Any]) -> Figure:
+def batches_figure(result: dict[str, Any]) -> Figure:
     """Similarity with the same task's L1 ticket against the number of batches."""
     plain = "gradient norm, "
     numbers = sorted(
@@ -67,10 +68,10 @@ def batches_figure(result: Dict[str, Any]) -> Figure:
     return draw("oneshot-batches", caption, (PAGE, 2.3), paint)
 
 
-def kinds_figure(result: Dict[str, Any]) -> Figure:
+def kinds_figure(result: dict[str, Any]) -> Figure:
     """Similarity at k = 3 by kind of matrix, beside that of two L1 tickets."""
 
-    def mean(found: Iterable[Dict[str, Any]], kind: str) -> float:
+    def mean(found: Iterable[dict[str, Any]], kind: str) -> float:
         values = [row["kinds3"][kind] for row in found if kind in row["kinds3"]]
         return statistics.mean(values) if values else 0.0
 
@@ -97,7 +98,7 @@ def kinds_figure(result: Dict[str, Any]) -> Figure:
     return draw("oneshot-kinds", caption, (PAGE, 2.3), paint)
 
 
-def draw_all(result: Dict[str, Any], folder: str) -> List[str]:
+def draw_all(result: dict[str, Any], folder: str) -> list[str]:
     """Write every figure, light and dark; returns the paths."""
     os.makedirs(folder, exist_ok=True)
     paths = []

@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 from collections import Counter
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
@@ -42,7 +42,7 @@ def train_set(data: str) -> Any:
     return task.load_dataset("train")
 
 
-def shares(dataset: Any, batch_size: int) -> Dict[str, float]:
+def shares(dataset: Any, batch_size: int) -> dict[str, float]:
     """Of one task's training set."""
     return {
         "random": padded_share(dataset, batch_size),

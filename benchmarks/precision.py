@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 from dataclasses import replace
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from machine import machine
@@ -31,7 +31,7 @@ DEFAULT = [
 ]
 
 
-def ratios(name: str, shape: Shape, half: str, rounds: int) -> List[float]:
+def ratios(name: str, shape: Shape, half: str, rounds: int) -> list[float]:
     """CPU seconds of a step in ``half`` over fp32's, one a round."""
     found = []
     shapes = {precision: replace(shape, precision=precision) for precision in ("fp32", half)}
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--json", help="file to write")
     args = parser.parse_args()
     shape = Shape(args.layers, args.width, args.inner, args.heads, length=0)
-    results: Dict[str, Any] = {"machine": machine(), "shape": vars(shape), "ratios": {}}
+    results: dict[str, Any] = {"machine": machine(), "shape": vars(shape), "ratios": {}}
     print("| | " + " | ".join(args.halves) + " |\n|---|" + "---:|" * len(args.halves))
     for name in args.rows:
         found = {half: ratios(name, shape, half, args.rounds) for half in args.halves}

@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator, List, Tuple
 
 from fairseq_dwt.glue.tasks import TASKS, GlueTask
 
@@ -38,7 +38,7 @@ def shell(command: str) -> None:
         sys.exit(f"{command}\n{done.stdout[-2000:]}")
 
 
-def ours(glue: Path, tasks: List[GlueTask], bpe: Path, out: Path, workers: int) -> None:
+def ours(glue: Path, tasks: list[GlueTask], bpe: Path, out: Path, workers: int) -> None:
     names = " ".join(task.folder for task in tasks)
     shell(
         f"{sys.executable} {OURS} --glue-dir {glue} --task {names} --bpe-dir {bpe} --out {out} "
@@ -46,7 +46,7 @@ def ours(glue: Path, tasks: List[GlueTask], bpe: Path, out: Path, workers: int) 
     )
 
 
-def fairseqs(glue: Path, tasks: List[GlueTask], bpe: Path, out: Path, workers: int) -> None:
+def fairseqs(glue: Path, tasks: list[GlueTask], bpe: Path, out: Path, workers: int) -> None:
     for task in tasks:
         with tempfile.TemporaryDirectory() as work:
             _fairseqs(glue / task.folder, task, bpe, out / task.folder, Path(work), workers)
@@ -89,7 +89,7 @@ def _fairseqs(source: Path, task: GlueTask, bpe: Path, out: Path, work: Path, wo
         )
 
 
-def files_of(folder: Path) -> List[Path]:
+def files_of(folder: Path) -> list[Path]:
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")
@@ -126,7 +126,7 @@ def tiled(glue: Path, task: GlueTask, rows: int, target: Path) -> None:
         file.writelines(lines[: rows % len(lines)])
 
 
-def peak_of(glue: Path, task: GlueTask, bpe: Path, out: Path, workers: int) -> Tuple[float, int]:
+def peak_of(glue: Path, task: GlueTask, bpe: Path, out: Path, workers: int) -> tuple[float, int]:
     """Seconds, and peak resident bytes of our command."""
     # of the children of a process of its own, that of one run alone
     program = (
@@ -172,7 +172,7 @@ def main() -> None:
                 print(line, flush=True)
             return
         tasks = [task for task in TASKS.values() if (args.glue_dir / task.folder).is_dir()]
-        times: List[Tuple[float, float]] = []
+        times: list[tuple[float, float]] = []
         for number in range(args.rounds):
             outs = work / "ours", work / "fairseq"
             settings = args.glue_dir, tasks, args.bpe_dir

@@ -14,9 +14,10 @@ import argparse
 import contextlib
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,7 @@ class Row:
     update: Callable[[], None]
     zero_grad: Callable[[], None]
     optimizer: torch.optim.Optimizer
-    constants: List[Tensor] = field(default_factory=list)
+    constants: list[Tensor] = field(default_factory=list)
     backward: Callable[[Tensor], None] = torch.Tensor.backward
 
     def step(self, tokens: Tensor, labels: Tensor) -> None:
@@ -187,7 +188,7 @@ def _half_config(shape: Shape) -> Any:
     return SimpleNamespace(common=common, optimizer=None)
 
 
-def _fairseq_adam(parameters: List[Tensor]) -> Any:
+def _fairseq_adam(parameters: list[Tensor]) -> Any:
     from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
     cfg = FairseqAdamConfig(adam_betas="(0.9, 0.98)", adam_eps=1e-6, weight_decay=0.1, lr=[1e-5])
@@ -195,7 +196,7 @@ def _fairseq_adam(parameters: List[Tensor]) -> Any:
     return FairseqAdam(cfg, parameters)
 
 
-def _fused_adam(parameters: List[Tensor]) -> Any:
+def _fused_adam(parameters: list[Tensor]) -> Any:
     """torch's fused AdamW behind fairseq's interface."""
     from fairseq.optim import FairseqOptimizer
 
@@ -262,7 +263,7 @@ def one_shot(shape: Shape) -> Row:
     return Row(model, loss, nothing, nothing, torch.optim.SGD([torch.zeros(1)], lr=1.0))
 
 
-def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
+def _ticket(model: nn.Module, k: int | float | None) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
     from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
     from fairseq_dwt.model.names import canonical_name, ticket_matrices
@@ -277,7 +278,7 @@ def _ticket(model: nn.Module, k: Union[int, float, None]) -> Any:
     return random_columns(matrices, k, 1, Origin("random"))
 
 
-def _compact(shape: Shape, k: Union[int, float, None]) -> Row:
+def _compact(shape: Shape, k: int | float | None) -> Row:
     from fairseq_dwt.model.encoder import use_sdpa
     from fairseq_dwt.train.compact import make_compact, write_back
 
@@ -356,7 +357,7 @@ def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
     return Row(model, loss, update, optimizer.zero_grad, optimizer, backward=backward)
 
 
-def lora(shape: Shape, targets: List[str]) -> Row:
+def lora(shape: Shape, targets: list[str]) -> Row:
     """LoRA of rank 8."""
 
     def config(peft: Any) -> Any:
@@ -375,7 +376,7 @@ def shira(shape: Shape) -> Row:
 
 
 #: The rows, by the name that the tables show.
-ROWS: Dict[str, Callable[[Shape], Row]] = {
+ROWS: dict[str, Callable[[Shape], Row]] = {
     "full, fairseq as shipped": full_as_shipped,
     "full, our attention, fused Adam": full,
     "stage 1 (L1), our attention, fused Adam": stage_1,
@@ -397,7 +398,7 @@ def is_head(name: str) -> bool:
     return "classification_heads." in name or "classifier." in name
 
 
-def batches(shape: Shape, number: int = 16) -> List[Tuple[Tensor, Tensor]]:
+def batches(shape: Shape, number: int = 16) -> list[tuple[Tensor, Tensor]]:
     """Random tokens, int64 (batch, length), and labels (batch,); of real lengths, padded.
 
     Args:
@@ -428,6 +429,6 @@ def real_lengths(task: str) -> Tensor:
     return numbers[:, 0].repeat_interleave(numbers[:, 1])
 
 
-def trained(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:
+def trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     """The trained parameters, the head aside."""
     return ((n, p) for n, p in model.named_parameters() if p.requires_grad and not is_head(n))

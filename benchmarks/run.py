@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import asdict
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from rows import ROWS, Shape
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 #: What steps are measured in units of, and what memory is a share of.
 UNIT, BASE = "ticket k=1, compact", "full, fairseq as shipped"
-Memory = Dict[str, Dict[str, float]]
+Memory = dict[str, dict[str, float]]
 
 
 class Worker:
@@ -72,7 +72,7 @@ class Worker:
         self._process.communicate()
 
 
-def measure_memory(names: List[str], shape: Shape, threads: int) -> Memory:
+def measure_memory(names: list[str], shape: Shape, threads: int) -> Memory:
     """Each row alone, after one step (``states``, ``activations``, ``peak`` … in MiB)."""
     measured = {}
     for name in tqdm(names, desc=f"memory, {shape.batch} × {shape.length}", unit="row"):
@@ -82,9 +82,9 @@ def measure_memory(names: List[str], shape: Shape, threads: int) -> Memory:
     return measured
 
 
-def groups(names: List[str], memory: Memory, limit: float) -> List[List[str]]:
+def groups(names: list[str], memory: Memory, limit: float) -> list[list[str]]:
     """The rows in groups that fit into ``limit`` MiB, the unit first in each."""
-    result: List[List[str]] = []
+    result: list[list[str]] = []
     used = limit
     for name in names:
         if name == UNIT:
@@ -98,10 +98,10 @@ def groups(names: List[str], memory: Memory, limit: float) -> List[List[str]]:
 
 
 def measure_steps(
-    names: List[str], shape: Shape, threads: int, rounds: int
-) -> Dict[str, List[float]]:
+    names: list[str], shape: Shape, threads: int, rounds: int
+) -> dict[str, list[float]]:
     """Rows that take turns: ``{row: its steps in units of the first row's, one a round}``."""
-    ratios: Dict[str, List[float]] = {name: [] for name in names}
+    ratios: dict[str, list[float]] = {name: [] for name in names}
     workers = {name: Worker(name, shape, threads) for name in names}
     try:
         for _ in tqdm(range(rounds), desc=" / ".join(names), unit="round"):
@@ -117,12 +117,12 @@ def measure_steps(
     return ratios
 
 
-def span(ratios: List[float]) -> str:
+def span(ratios: list[float]) -> str:
     """Median, least and greatest."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
-def table(names: List[str], memory: Memory, ratios: Dict[str, List[float]]) -> str:
+def table(names: list[str], memory: Memory, ratios: dict[str, list[float]]) -> str:
     """A Markdown table; steps in units of the ticket's, memory beside its share of the base's."""
     lines = [
         "| | step, in steps of the ticket k=1 | saved activations, MiB | gradients + states, head "

@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Callable, Dict, List
+from collections.abc import Callable
 
 import torch
 from tqdm import tqdm
@@ -53,7 +53,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def shapes(args: argparse.Namespace) -> Dict[str, List[int]]:
+def shapes(args: argparse.Namespace) -> dict[str, list[int]]:
     """The tensors of a RoBERTa of this size, by their names in a checkpoint."""
     width, inner = args.width, 4 * args.width
     found = {
@@ -79,7 +79,7 @@ def shapes(args: argparse.Namespace) -> Dict[str, List[int]]:
     return {f"encoder.sentence_encoder.{name}": shape for name, shape in found.items()}
 
 
-def model_settings(args: argparse.Namespace) -> Dict[str, int]:
+def model_settings(args: argparse.Namespace) -> dict[str, int]:
     return dict(
         encoder_layers=args.layers, encoder_embed_dim=args.width,
         encoder_ffn_embed_dim=4 * args.width, encoder_attention_heads=max(1, args.width // 64),
@@ -110,7 +110,7 @@ def write_files(folder: str, args: argparse.Namespace) -> None:
     save_roberta(os.path.join(folder, "l1.pt"), {**tensors, **head}, model, task, labels=names)
 
 
-def measured(work: Callable[[], None]) -> Dict[str, float]:
+def measured(work: Callable[[], None]) -> dict[str, float]:
     """Seconds that the work took, and bytes that it allocated at most."""
     before, peak, done = anonymous(), 0, threading.Event()
 
@@ -135,15 +135,15 @@ def anonymous() -> int:
     return 1024 * int(line.split()[1])
 
 
-def read_all(names: List[str]) -> None:
+def read_all(names: list[str]) -> None:
     kept = [torch.load(name, weights_only=True) for name in names]
     assert kept
 
 
-def run_alone(what: str, folder: str) -> Dict[str, float]:
+def run_alone(what: str, folder: str) -> dict[str, float]:
     command = [sys.executable, os.path.abspath(__file__), "--alone", what]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-    found: Dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -248,7 +248,7 @@ def main() -> None:
         size = os.path.getsize(os.path.join(folder, "model.pt"))
         model = Pretrained(os.path.join(folder, "model.pt"))
         print(f"{model.num_parameters:,} parameters, {size / 1e9:.2f} GB a file\n")
-        found: Dict[str, List[Dict[str, float]]] = {}
+        found: dict[str, list[dict[str, float]]] = {}
         for _ in tqdm(range(args.rounds), desc="rounds"):
             for name in COMMANDS:
                 for what in (f"read {name}", name):

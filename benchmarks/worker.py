@@ -14,7 +14,8 @@ import resource
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from rows import ROWS, Row, Shape, batches, trained
@@ -22,10 +23,10 @@ from rows import ROWS, Row, Shape, batches, trained
 MEBI = 2**20
 
 
-def memory(row: Row, tokens: torch.Tensor, labels: torch.Tensor) -> Dict[str, float]:
+def memory(row: Row, tokens: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """MiB of what a step keeps; the peak is of the process so far."""
     own = {t.untyped_storage().data_ptr() for t in [*row.model.parameters(), *row.constants]}
-    kept: Dict[int, int] = {}
+    kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         sparse = tensor.layout == torch.sparse_coo
@@ -93,7 +94,7 @@ def main() -> None:
             answer(timed(row, made, int(number or 1), shape.device))
 
 
-def timed(row: Row, made: Iterator[Any], number: int, device: str) -> Dict[str, float]:
+def timed(row: Row, made: Iterator[Any], number: int, device: str) -> dict[str, float]:
     """Seconds a step, over so many steps."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(number):

@@ -10,7 +10,8 @@ import argparse
 import hashlib
 import os
 import pickle
-from typing import Any, Dict, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def allow_fairseq_classes() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
-def load_checkpoint(path: str) -> Dict[str, Any]:
+def load_checkpoint(path: str) -> dict[str, Any]:
     """Read a fairseq checkpoint on the CPU without running code from it.
 
     Args:
@@ -119,7 +120,7 @@ def _check_content(state: Mapping[str, Any], path: str) -> None:
             )
 
 
-def _mapping(value: Any) -> Optional[Mapping[str, Any]]:
+def _mapping(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
@@ -147,13 +148,13 @@ def _is_zip(path: str) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def model_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def model_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A RoBERTa's own tensors under canonical names; classification heads keep their names.
 
     Checkpoints of 2019 hold q, k and v as one ``in_proj_weight`` (3 · embed_dim, embed_dim); it is
     split here as fairseq splits it (views, no copy). The LM head is left out.
     """
-    tensors: Dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if is_head(name):
             tensors[name[name.index("classification_heads.") :]] = tensor
@@ -171,7 +172,7 @@ def model_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return tensors
 
 
-def lm_head_tensors(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def lm_head_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A RoBERTa's language-model head under the names of a plain state dict."""
     return {
         "encoder." + name[name.index("lm_head.") :]: tensor
@@ -237,11 +238,11 @@ class Tuned:
         self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
         self.settings = _section(state, "task")
         self.dataset_settings = _section(state, "dataset")
-        self.sentences: Optional[int] = (state.get("task_state") or {}).get("sentences")
+        self.sentences: int | None = (state.get("task_state") or {}).get("sentences")
         labels = (state.get("task_state") or {}).get("labels")
         self.labels = [str(label) for label in labels] if isinstance(labels, list) else None
         history = state.get("optimizer_history") or [{}]
-        self.num_updates: Optional[int] = history[-1].get("num_updates")
+        self.num_updates: int | None = history[-1].get("num_updates")
 
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or tensor.dtype == self.dtype:
@@ -270,7 +271,7 @@ def save_roberta(
     model: Mapping[str, Any],
     task: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
-    labels: Optional[Sequence[str]] = None,
+    labels: Sequence[str] | None = None,
 ) -> None:
     """Write a checkpoint that stock fairseq loads, whole or not at all.
 
@@ -289,7 +290,7 @@ def save_roberta(
         "lr_scheduler_state": {},
         "num_updates": 0,
     }
-    state: Dict[str, Any] = {
+    state: dict[str, Any] = {
         # plain dictionaries: newer torches load them without being told to trust a class
         "args": None,
         "cfg": {
@@ -362,9 +363,9 @@ class Pretrained:
             # lm_head.weight is the token embedding, tied
             if not name.endswith("lm_head.weight")
         )
-        self._fingerprint: Optional[str] = None
+        self._fingerprint: str | None = None
 
-    def _read_settings(self, state: Mapping[str, Any]) -> Dict[str, Any]:
+    def _read_settings(self, state: Mapping[str, Any]) -> dict[str, Any]:
         saved = _section(state, "model")
         settings = {name: saved[name] for name in SIZES + FUNCTION if saved.get(name) is not None}
         for name, size in self._sizes_of_tensors().items():
@@ -384,7 +385,7 @@ class Pretrained:
             settings["encoder_attention_heads"] = width // 64
         return settings
 
-    def _sizes_of_tensors(self) -> Dict[str, int]:
+    def _sizes_of_tensors(self) -> dict[str, int]:
         first = self.matrices[0]
         fc1 = next(m for m in self.matrices if m.kind == "FC1")
         sizes = {

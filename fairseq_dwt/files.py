@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,8 +81,8 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def read_safetensors(
-    path: str, kind: Optional[str] = None, version: Optional[int] = None
-) -> Tuple[Dict[str, str], Dict[str, Any]]:
+    path: str, kind: str | None = None, version: int | None = None
+) -> tuple[dict[str, str], dict[str, Any]]:
     """Read a safetensors file.
 
     Args:
@@ -130,7 +131,7 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_checksum(where: str, told: Optional[str], found: str, remedy: str) -> None:
+def check_checksum(where: str, told: str | None, found: str, remedy: str) -> None:
     """Compare the checksum that a file of ours tells of its content; None is told by older files.
 
     Raises:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +114,7 @@ def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed
     )
 
 
-def roberta(words: List[str], seed: int = 0, dropout: float = 0.0) -> Any:
+def roberta(words: list[str], seed: int = 0, dropout: float = 0.0) -> Any:
     """A random RoBERTa whose biases are not zero, as a pre-trained model's are not."""
     from fairseq.data import Dictionary
     from fairseq.models.roberta import RobertaModel
@@ -145,7 +145,7 @@ def write_data(folder: str, rows: int = 96) -> None:
         labels.add_symbol(label)
     labels.finalize(padding_factor=8)
     for split in ("train", "valid"):
-        sentences: Dict[str, List[torch.Tensor]] = {"input0": [], "input1": [], "label": []}
+        sentences: dict[str, list[torch.Tensor]] = {"input0": [], "input1": [], "label": []}
         for _ in range(rows if split == "train" else 16):
             first = generator.sample(WORDS, generator.randint(3, 6))
             label = generator.choice("01")
@@ -239,7 +239,7 @@ def train(small, tmp_path, monkeypatch):
     return run
 
 
-def compose(name: str, overrides: List[str]) -> Any:
+def compose(name: str, overrides: list[str]) -> Any:
     """A config of ours, with the plugin's names registered."""
     import fairseq_dwt
     from fairseq_dwt.run import config
@@ -248,7 +248,7 @@ def compose(name: str, overrides: List[str]) -> Any:
     return config.compose(name, overrides)
 
 
-def weights(checkpoint: str) -> Dict[str, torch.Tensor]:
+def weights(checkpoint: str) -> dict[str, torch.Tensor]:
     """The model's tensors in a checkpoint."""
     from fairseq_dwt.checkpoint import load_checkpoint
 

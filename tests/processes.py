@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 HYDRA_TRAIN = ["-m", "fairseq_cli.hydra_train"]
 #: Settings of the tiny RoBERTa's runs, started in the folder ``small.folder``.
@@ -38,7 +39,7 @@ _FORKED.set_forkserver_preload(
 class Forked:
     """A program in a forked process, with as much of ``subprocess.Popen`` as is used here."""
 
-    def __init__(self, command: Sequence[str], cwd: Any, env: Dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], cwd: Any, env: dict[str, str]) -> None:
         self.args = [sys.executable, *command]
         number, self._output = tempfile.mkstemp(prefix="output")
         os.close(number)
@@ -49,18 +50,18 @@ class Forked:
         self.pid = self._process.pid
 
     @property
-    def returncode(self) -> Optional[int]:
+    def returncode(self) -> int | None:
         return self._process.exitcode
 
     poll = returncode.fget
 
-    def wait(self, timeout: Optional[float] = None) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(self.args, timeout)
         return self._process.exitcode
 
-    def communicate(self, timeout: Optional[float] = None) -> Tuple[str, None]:
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
         """Its two outputs in one."""
         self.wait(timeout)
         with open(self._output, encoding="utf-8") as file:
@@ -74,7 +75,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(command: List[str], cwd: str, env: Dict[str, str], output: str) -> None:
+def _run(command: list[str], cwd: str, env: dict[str, str], output: str) -> None:
     """What ``python COMMAND`` does, in a process that was forked."""
     os.environ.clear()
     os.environ.update(env)
@@ -131,7 +132,7 @@ def python(*command: str, cwd: Any, **env: str) -> str:
 
 def workers(
     number: int, *command: str, cwd: Any, program: Sequence[str] = HYDRA_TRAIN
-) -> List[Program]:
+) -> list[Program]:
     """So many gloo workers of one run of ``fairseq-hydra-train``, or of a program in its place."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

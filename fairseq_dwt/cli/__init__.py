@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Callable, List, Optional
+from collections.abc import Callable
 
 from .. import __version__
 from ..errors import DwtError
@@ -14,7 +14,7 @@ from . import deltas, runs, tickets
 __all__ = ["main"]
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns the exit code: 0, 1 for a negative answer, 2 for bad input."""
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command

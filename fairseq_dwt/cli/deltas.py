@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, List, Optional, TextIO, Tuple
+from typing import TYPE_CHECKING, TextIO
 
 from ..checkpoint import Pretrained, Tuned, save_roberta
 from ..delta.delta import DTYPES, Delta, export, merge
@@ -128,7 +128,7 @@ def _ticket_beside(checkpoint: str) -> AnyTicket:
     )
 
 
-def _labels(data: Optional[str], checkpoint: Tuned) -> Tuple[List[str], Optional[str]]:
+def _labels(data: str | None, checkpoint: Tuned) -> tuple[list[str], str | None]:
     """The label strings by class index, and the task's name."""
     data_of_run = str(checkpoint.settings.get("data") or "")
     task = task_of_folder(data or data_of_run) if data or data_of_run else None
@@ -200,7 +200,7 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _predictor(args: argparse.Namespace) -> Tuple[Predictor, List[Delta]]:
+def _predictor(args: argparse.Namespace) -> tuple[Predictor, list[Delta]]:
     from ..serving.predict import Predictor
 
     deltas, pretrained = [Delta.load(path) for path in args.delta], Pretrained(args.init)

@@ -7,10 +7,11 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
 from itertools import combinations
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 from ..checkpoint import ROUNDED, Pretrained, Tuned
 from ..errors import DwtError
@@ -23,7 +24,7 @@ __all__ = ["add_commands"]
 
 
 #: What the methods' options are on the command line.
-_OPTIONS: Dict[str, Dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "k": {"type": int, "help": "columns per matrix, at most"},
     "percent": {"type": float, "help": "per cent of each matrix's elements, instead of k columns"},
     "like": {"help": "ticket whose number of columns each matrix gets, up to k"},
@@ -167,7 +168,7 @@ def _combine(args: argparse.Namespace) -> int:
     return _save(reduce(getattr(Ticket, args.name), operands), args.output)
 
 
-def _columns(path: str, k: Optional[int]) -> Ticket:
+def _columns(path: str, k: int | None) -> Ticket:
     return load_ticket(path).as_columns(path).top(k)
 
 

@@ -15,9 +15,10 @@ Contract
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,13 +74,13 @@ class Delta:
     ticket: AnyTicket
     values: Mapping[str, Tensor]
     head: Mapping[str, Tensor]
-    labels: Tuple[str, ...]
+    labels: tuple[str, ...]
     settings: Mapping[str, Any]
     dtype: torch.dtype
     saved_dtype: torch.dtype
-    task: Optional[str] = None
+    task: str | None = None
     made_by: str = __version__
-    sentences: Optional[int] = None
+    sentences: int | None = None
 
     @property
     def base(self) -> str:
@@ -98,7 +99,7 @@ class Delta:
         return int(self.head["out_proj.weight"].shape[0])
 
     @cached_property
-    def parts(self) -> Dict[str, Part]:
+    def parts(self) -> dict[str, Part]:
         """``{canonical parameter name: where its values lie}``."""
         return self.ticket.parts(named_matrices(self.ticket.shapes))
 
@@ -173,7 +174,7 @@ class Delta:
 
     @classmethod
     def _from_file(
-        cls, metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str
+        cls, metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str
     ) -> Delta:
         header = json.loads(metadata["delta"])
         ticket = _read_ticket(metadata, tensors, path)
@@ -249,7 +250,7 @@ def _check_settings(delta: Delta, where: str) -> None:
         )
 
 
-def _read_ticket(metadata: Mapping[str, str], tensors: Dict[str, Tensor], path: str) -> AnyTicket:
+def _read_ticket(metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str) -> AnyTicket:
     if "ticket" in metadata:
         return Ticket.loads(metadata["ticket"], path)
     saved = json.loads(metadata["masks"])
@@ -290,8 +291,8 @@ def export(
     tuned: Tuned,
     ticket: AnyTicket,
     labels: Sequence[str] = (),
-    task: Optional[str] = None,
-    sentences: Optional[int] = None,
+    task: str | None = None,
+    sentences: int | None = None,
 ) -> Delta:
     """What ``tuned`` adds to its base.
 
@@ -358,9 +359,9 @@ def export(
     return delta
 
 
-def only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
+def only_head(tuned: Tuned) -> tuple[str, dict[str, Tensor]]:
     """The one classification head of a checkpoint: its name and tensors (DwtError if not one)."""
-    heads: Dict[str, Dict[str, Tensor]] = {}
+    heads: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tuned.tensors.items():
         if name.startswith("classification_heads."):
             head, _, part = name[len("classification_heads.") :].partition(".")
@@ -373,7 +374,7 @@ def only_head(tuned: Tuned) -> Tuple[str, Dict[str, Tensor]]:
     return next(iter(heads.items()))
 
 
-def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> Dict[str, Tensor]:
+def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> dict[str, Tensor]:
     """The state dict that ``delta`` was exported from, bit for bit.
 
     Args:
@@ -390,7 +391,7 @@ def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> Dict[st
     delta.ticket.check_fits(pretrained.matrices, None, where)
     delta.check_base(pretrained.fingerprint, where)
     delta.check_width(pretrained.settings["encoder_embed_dim"], where)
-    tied: Dict[int, Tensor] = {}
+    tied: dict[int, Tensor] = {}
     merged = {}
     for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
         # the LM head shares the token embeddings

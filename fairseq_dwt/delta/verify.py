@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Union
 
 import torch
 
@@ -27,9 +26,7 @@ class Moved:
     entries: int
 
 
-def moved_outside(
-    pretrained: Pretrained, tuned: Union[str, Tuned], ticket: AnyTicket
-) -> List[Moved]:
+def moved_outside(pretrained: Pretrained, tuned: str | Tuned, ticket: AnyTicket) -> list[Moved]:
     """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
 
     θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
@@ -14,7 +14,7 @@ __all__ = ["open_ticket"]
 
 
 def open_ticket(
-    source: Optional[str], pretrained: Pretrained, k: Optional[int] = None, **options: Any
+    source: str | None, pretrained: Pretrained, k: int | None = None, **options: Any
 ) -> AnyTicket:
     """The ticket to train inside of, checked against the model.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ __all__ = ["bitfit", "random_columns", "random_elements"]
 
 
 def random_columns(
-    matrices: Sequence[Matrix], k: int, seed: int, origin: Origin, like: Optional[Ticket] = None
+    matrices: Sequence[Matrix], k: int, seed: int, origin: Origin, like: Ticket | None = None
 ) -> Ticket:
     """Random-k: columns drawn uniformly, the bias among them, without replacement.
 

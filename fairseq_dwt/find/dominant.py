@@ -5,8 +5,8 @@ Everything works one matrix at a time: memory beyond θ0 and θ is that of the l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def _difference(init: Tensor, tuned: Tensor) -> Tensor:
     return tuned.detach().float() - init.float()
 
 
-def rank_columns(counts: Tensor, limit: int = RANKED_COLUMNS) -> Tuple[List[int], List[int]]:
+def rank_columns(counts: Tensor, limit: int = RANKED_COLUMNS) -> tuple[list[int], list[int]]:
     """Dimensions by count, descending; ties go to the lower index; none without a count.
 
     >>> rank_columns(torch.tensor([0, 5, 2, 5]))
@@ -86,7 +86,7 @@ class Movement:
         )
 
     @cached_property
-    def column_counts(self) -> Dict[str, Tensor]:
+    def column_counts(self) -> dict[str, Tensor]:
         """Out-weighted parameters per dimension, #{i : \\|Δ_ij\\| > σ} for each column j.
 
         ``{matrix name: int64 (in_features + 1,)}`` on the CPU; the last is the bias.
@@ -99,7 +99,7 @@ class Movement:
         return counts
 
     @property
-    def counts(self) -> Dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Out-weighted parameters of each matrix: ``{matrix name: count}``."""
         return {name: int(counts.sum()) for name, counts in self.column_counts.items()}
 
@@ -110,7 +110,7 @@ class Movement:
             origin: recorded in the ticket.
             limit: columns kept per matrix.
         """
-        found: Dict[str, Columns] = {}
+        found: dict[str, Columns] = {}
         for matrix in self.matrices:
             columns, counts = rank_columns(self.column_counts[matrix.name], limit)
             if columns:
@@ -164,7 +164,7 @@ class Movement:
             sums[matrix.kind] += self.counts[matrix.name]
         return f"{phrase}: " + ", ".join(f"{kind} {count:,}" for kind, count in sums.items())
 
-    def _pairs(self) -> Iterator[Tuple[Matrix, Tuple[Tensor, Tensor], Tuple[Tensor, Tensor]]]:
+    def _pairs(self) -> Iterator[tuple[Matrix, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
         """Each matrix, its W of θ0 and of θ, its bias of θ0 and of θ."""
         for matrix in self.matrices:
             pairs = []
@@ -184,7 +184,7 @@ class Movement:
 
 
 def tensors_of(
-    tensors: Mapping[str, Tensor], where: str, dtype: Optional[torch.dtype] = None
+    tensors: Mapping[str, Tensor], where: str, dtype: torch.dtype | None = None
 ) -> TensorOf:
     """Look tensors up by canonical name; a missing one is an error that names the file.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class _L1Distance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         theta, init = ctx.saved_tensors
         sign = torch.empty_like(init)  # θ0 has the parameter's dtype, and so its gradient's
         for p, p0, out in zip(_chunks(theta), _chunks(init), _chunks(sign)):
@@ -67,7 +68,7 @@ class InitDistance:
         self._where = where
         self._copies: Mapping[Tensor, Tensor] = {}
         #: the covered parameters, each with its θ and its θ0; found at the first call
-        self.covered: Optional[List[Tuple[nn.Parameter, Tensor, Tensor]]] = None
+        self.covered: list[tuple[nn.Parameter, Tensor, Tensor]] | None = None
 
     def follow(self, copies: Mapping[Tensor, Tensor]) -> None:
         """Take θ from the fp32 copies of parameters (``halves.fp32_copies``)."""
@@ -108,16 +109,16 @@ def _theta(parameter: nn.Parameter, copies: Mapping[Tensor, Tensor]) -> Tensor:
     return copies.get(parameter, parameter.detach())
 
 
-def _layer_parameters(model: nn.Module) -> Iterable[Tuple[str, nn.Parameter]]:
+def _layer_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     for name, parameter in model.named_parameters():
         canonical = canonical_name(name)
         if canonical is not None and is_layer(canonical) and parameter.requires_grad:
             yield canonical, parameter
 
 
-def first_difference(model: nn.Module, init: Mapping[str, Tensor]) -> Optional[str]:
+def first_difference(model: nn.Module, init: Mapping[str, Tensor]) -> str | None:
     """The first tensor of θ0 that the model does not hold bit for bit (in its dtype), or None."""
-    state: Dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         canonical = canonical_name(name)
         if canonical is not None:

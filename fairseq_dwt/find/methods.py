@@ -6,8 +6,8 @@ makes its command, its word for ``optimizer.ticket``, its name and place in tabl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
 
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
@@ -40,17 +40,17 @@ class Method:
     label: str
     about: str
     needs: str
-    find: Optional[Callable[..., AnyTicket]] = None
-    options: Tuple[str, ...] = ()
-    of_elements: Optional[str] = None
+    find: Callable[..., AnyTicket] | None = None
+    options: tuple[str, ...] = ()
+    of_elements: str | None = None
     has_no_k: bool = False
 
 
 def _random(
     pretrained: Pretrained,
-    k: Optional[int],
-    percent: Optional[float],
-    like: Optional[str],
+    k: int | None,
+    percent: float | None,
+    like: str | None,
     seed: int,
 ) -> AnyTicket:
     origin = origin_of("random", pretrained, seed=seed)
@@ -74,9 +74,7 @@ def _bitfit(pretrained: Pretrained) -> AnyTicket:
     return bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
 
 
-def _bottom(
-    pretrained: Pretrained, tuned: Tuned, k: Optional[int], sigma: Optional[float]
-) -> AnyTicket:
+def _bottom(pretrained: Pretrained, tuned: Tuned, k: int | None, sigma: float | None) -> AnyTicket:
     if k is None:
         raise DwtError("k: expected the columns per matrix, at most, got none; give -k")
     moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)

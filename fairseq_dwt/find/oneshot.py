@@ -12,8 +12,9 @@ of its output, and dW = dyᵀ[x, 1] becomes one number a column on the spot.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +97,8 @@ class ColumnScores:
     def __init__(self, model: nn.Module, score: Score = column_norms):
         self._model, self._score = model, score
         self._layers = ticket_layers(parameter_shapes(model))
-        self.matrices: Dict[str, Matrix] = {m.name: m for m in self._layers.values()}
-        self.sums: Dict[str, Tensor] = {
+        self.matrices: dict[str, Matrix] = {m.name: m for m in self._layers.values()}
+        self.sums: dict[str, Tensor] = {
             name: torch.zeros(m.in_features + 1, dtype=torch.float64)
             for name, m in self.matrices.items()
         }
@@ -121,8 +122,8 @@ class ColumnScores:
         for parameter, required in self._required.items():
             parameter.requires_grad_(required)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Tuple[Tensor, ...], Tensor], None]:
-        def forward(_module: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach()
 
             def backward(dy: Tensor) -> None:
@@ -148,7 +149,7 @@ class ColumnScores:
 
 def rank(
     scores: Mapping[str, Tensor],
-    shapes: Mapping[str, Tuple[int, int]],
+    shapes: Mapping[str, tuple[int, int]],
     origin: Origin,
     limit: int = RANKED_COLUMNS,
 ) -> Ticket:
@@ -174,9 +175,9 @@ def find_ticket(
     loss: Callable[[Batch], Tensor],
     batches: Iterable[Batch],
     origin: Origin,
-    number: Optional[int] = None,
+    number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
-) -> Tuple[Ticket, List[Settling]]:
+) -> tuple[Ticket, list[Settling]]:
     """The one-shot ticket of ``model``, which is at θ0 and stays there.
 
     Args:
@@ -196,7 +197,7 @@ def find_ticket(
     if number is not None and number < 1:
         raise DwtError(f"oneshot: expected one batch or more, got {number}")
     most, settled = (MOST_BATCHES, SETTLED) if number is None else (number, None)
-    history: List[Settling] = []
+    history: list[Settling] = []
     earlier, seen = None, 0
     with ColumnScores(model) as scores:
         for seen, batch in enumerate(batches, start=1):
@@ -222,7 +223,7 @@ def _settling(batches: int, earlier: Ticket, now: Ticket) -> Settling:
     return Settling(batches, top1, top3)
 
 
-def _require_grad(_module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor, ...]:
+def _require_grad(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     x, *rest = inputs
     needs = torch.is_grad_enabled() and not x.requires_grad
     return (x.detach().requires_grad_() if needs else x, *rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 
@@ -26,8 +26,8 @@ class DevScores:
     def __init__(self, names: Sequence[str], positive: int):
         self.names = tuple(names)
         self.positive = positive
-        self._rows: Dict[int, Tuple[float, float]] = {}
-        self._result: Optional[Dict[str, float]] = None
+        self._rows: dict[int, tuple[float, float]] = {}
+        self._result: dict[str, float] | None = None
         self._finished = False
 
     def add(self, ids: torch.Tensor, predictions: torch.Tensor, targets: torch.Tensor) -> None:
@@ -42,7 +42,7 @@ class DevScores:
         """The dev set is through: the next batch starts another one. Scores stay readable."""
         self._finished = True
 
-    def rows(self) -> Dict[int, Tuple[float, float]]:
+    def rows(self) -> dict[int, tuple[float, float]]:
         """``{row: (prediction, target)}`` of all workers; every worker must ask."""
         return self._rows_of_all_workers()
 
@@ -57,10 +57,10 @@ class DevScores:
             self._result = scores(self.names, predictions, targets, positive=self.positive)
         return round(100 * self._result[name], 2)
 
-    def _rows_of_all_workers(self) -> Dict[int, Tuple[float, float]]:
+    def _rows_of_all_workers(self) -> dict[int, tuple[float, float]]:
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
             return self._rows
-        parts: List[Dict[int, Tuple[float, float]]] = [{}] * distributed.get_world_size()
+        parts: list[dict[int, tuple[float, float]]] = [{}] * distributed.get_world_size()
         distributed.all_gather_object(parts, self._rows)
         return {row: value for part in parts for row, value in part.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, List, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Encoder:
 
     ids: Callable[[Sequence[str]], Sequence[Sequence[int]]]
     pieces: Sequence[str]
-    surface: Callable[[Sequence[str]], List[str]] | None = None
+    surface: Callable[[Sequence[str]], list[str]] | None = None
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
         """Sentences → their tokens separated by spaces, what fairseq's ``bpe.encode`` returns.

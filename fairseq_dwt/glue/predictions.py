@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Dict, Iterable, Mapping, Tuple
 
 from ..errors import DwtError
 from ..files import replacing
@@ -44,9 +44,9 @@ class Predictions:
     metric: str
     score: float
     positive: int
-    rows: Mapping[int, Tuple[float, float]]
+    rows: Mapping[int, tuple[float, float]]
 
-    def percent(self, names: Iterable[str]) -> Dict[str, float]:
+    def percent(self, names: Iterable[str]) -> dict[str, float]:
         """Metrics of :data:`~fairseq_dwt.glue.metrics.METRICS`, in per cent."""
         predictions, targets = zip(*self.rows.values())
         found = scores(names, predictions, targets, positive=self.positive)

@@ -95,9 +95,10 @@ def write_submission(path: str, files: Mapping[str, str]) -> list[str]:
     """
     wnli = "index\tprediction\n" + "".join(f"{index}\t0\n" for index in range(WNLI_ROWS))
     every = {"WNLI.tsv": wnli, **files}
-    with replacing(path) as temporary, zipfile.ZipFile(
-        temporary, "w", zipfile.ZIP_DEFLATED
-    ) as archive:
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name in sorted(every):
             archive.writestr(name, every[name])
     return [name for name in FILES if name not in every]

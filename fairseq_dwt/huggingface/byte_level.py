@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from ..errors import DwtError
 
 __all__ = ["gpt2_ids", "pair_of", "read_lines", "read_merges"]
 
 
-def _byte_symbols() -> List[str]:
+def _byte_symbols() -> list[str]:
     """The characters that stand for the 256 bytes in GPT-2's BPE, in the order of its numbers.
 
     Printable bytes stand for themselves, the others for the characters from 256 on.
@@ -21,13 +22,13 @@ def _byte_symbols() -> List[str]:
     return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
 
 
-def gpt2_ids(merges: Sequence[Tuple[str, str]]) -> Dict[str, int]:
+def gpt2_ids(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     """GPT-2's encoder.json of these merges: bytes, one token a merge, the end of text."""
     tokens = [*_byte_symbols(), *(a + b for a, b in merges), "<|endoftext|>"]
     return {token: index for index, token in enumerate(tokens)}
 
 
-def read_lines(path: str) -> List[str]:
+def read_lines(path: str) -> list[str]:
     """A text file's lines (DwtError: no UTF-8)."""
     # not splitlines: word pieces may be U+2028 and the like
     try:
@@ -39,7 +40,7 @@ def read_lines(path: str) -> List[str]:
     return [line.rstrip("\r") for line in lines]
 
 
-def read_merges(folder: str) -> List[Tuple[str, str]]:
+def read_merges(folder: str) -> list[tuple[str, str]]:
     """Of merges.txt (DwtError: none, or no pairs in it)."""
     path = os.path.join(folder, "merges.txt")
     if not os.path.isfile(path):
@@ -48,7 +49,7 @@ def read_merges(folder: str) -> List[Tuple[str, str]]:
     return [pair_of(line, path) for line in lines if line and not line.startswith("#version")]
 
 
-def pair_of(merge: Any, where: str) -> Tuple[str, str]:
+def pair_of(merge: Any, where: str) -> tuple[str, str]:
     """The two symbols of a merge (DwtError: no two)."""
     pair = merge.split(" ") if isinstance(merge, str) else merge
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) for p in pair):

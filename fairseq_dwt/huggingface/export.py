@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +27,8 @@ def export_folder(
     dictionary: str,
     tokens: Mapping[str, str],
     cased: bool = False,
-    model_type: Optional[str] = None,
-) -> List[str]:
+    model_type: str | None = None,
+) -> list[str]:
     """Write a fairseq RoBERTa as a folder that ``transformers`` loads.
 
     Args:
@@ -90,7 +91,7 @@ def _has_head(tuned: Tuned) -> bool:
 
 def _tensors(
     family: Family, pretrained: Pretrained, tuned: Tuned, rows: Tensor, config: Mapping[str, Any]
-) -> Dict[str, Tensor]:
+) -> dict[str, Tensor]:
     """The state dict by Hugging Face's names, rows of the vocabulary in its order."""
     if tuned.strange:
         raise DwtError(
@@ -144,7 +145,7 @@ def _check_settings(pretrained: Pretrained) -> None:
             )
 
 
-def _config(family: Family, pretrained: Pretrained, tuned: Tuned) -> Dict[str, Any]:
+def _config(family: Family, pretrained: Pretrained, tuned: Tuned) -> dict[str, Any]:
     settings = pretrained.settings
     width = settings["encoder_embed_dim"]
     words = pretrained.tensors[f"{ENCODER}embed_tokens.weight"]
@@ -155,7 +156,7 @@ def _config(family: Family, pretrained: Pretrained, tuned: Tuned) -> Dict[str, A
         settings["encoder_attention_heads"],
         settings["max_positions"] + family.offset,
     )
-    config: Dict[str, Any] = {
+    config: dict[str, Any] = {
         "model_type": family.model_type,
         "architectures": [f"{family.stem}ForMaskedLM"],
         "vocab_size": words.shape[0],

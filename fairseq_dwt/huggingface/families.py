@@ -7,8 +7,9 @@ classifier: dense, tanh and a projection, for which BERT takes its pooler, and D
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 from ..errors import DwtError
 
@@ -67,11 +68,11 @@ class Family:
     layers: str
     layer: Mapping[str, str]
     lm_head: Mapping[str, str]
-    head: Tuple[str, ...]
+    head: tuple[str, ...]
     pooler_activation: str = "tanh"
     offset: int = 2
     types: bool = True
-    size_names: Tuple[str, ...] = (
+    size_names: tuple[str, ...] = (
         "num_hidden_layers",
         "hidden_size",
         "intermediate_size",
@@ -84,7 +85,7 @@ class Family:
         """Whether its tokens are BERT's: word pieces, [CLS] and [SEP]."""
         return self.offset == 0
 
-    def encoder_names(self, layers: int) -> Dict[str, str]:
+    def encoder_names(self, layers: int) -> dict[str, str]:
         """``{fairseq's name: Hugging Face's without the prefix}`` of the encoder's tensors."""
         names = {
             f"{ENCODER}embed_tokens.weight": "embeddings.word_embeddings.weight",
@@ -99,12 +100,12 @@ class Family:
                     names[name] = f"{self.layers}.{layer}.{theirs}.{part}"
         return names
 
-    def lm_head_names(self) -> Dict[str, str]:
+    def lm_head_names(self) -> dict[str, str]:
         """``{fairseq's name: Hugging Face's}`` of the language-model head's tensors."""
         return {f"encoder.lm_head.{ours}": theirs for ours, theirs in self.lm_head.items()}
 
 
-def _lm_head(dense: str, norm: str, decoder: str, bias: str) -> Dict[str, str]:
+def _lm_head(dense: str, norm: str, decoder: str, bias: str) -> dict[str, str]:
     return {
         "dense.weight": f"{dense}.weight",
         "dense.bias": f"{dense}.bias",
@@ -192,7 +193,7 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     return FAMILIES[found]
 
 
-def settings_of(family: Family, config: Mapping[str, Any], where: str) -> Dict[str, Any]:
+def settings_of(family: Family, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """fairseq's settings of the model.
 
     Args:

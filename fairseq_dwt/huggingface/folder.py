@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 from torch import Tensor
 
@@ -34,15 +35,15 @@ class Folder:
         notes: sentences about what the folder lacked, and what was left out of it.
     """
 
-    tensors: Dict[str, Tensor]
-    settings: Dict[str, Any]
-    task: Dict[str, Any]
-    labels: Optional[List[str]]
-    files: Dict[str, bytes]
-    notes: List[str]
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any]
+    task: dict[str, Any]
+    labels: list[str] | None
+    files: dict[str, bytes]
+    notes: list[str]
 
 
-def import_folder(folder: str, output: str) -> Tuple[List[str], List[str]]:
+def import_folder(folder: str, output: str) -> tuple[list[str], list[str]]:
     """Write a fairseq checkpoint from a Hugging Face folder, the vocabulary's files beside it.
 
     Args:
@@ -97,7 +98,7 @@ def _read_folder(folder: str) -> Folder:
     family = family_of(config, where)
     settings = settings_of(family, config, where)
     found = read_weights(folder)
-    notes: List[str] = []
+    notes: list[str] = []
     words = "embeddings.word_embeddings.weight"
     name = words if words in found else family.prefix + words
     size = found[name].shape[0] if name in found else 0
@@ -124,7 +125,7 @@ _WIDTH = "encoder_embed_dim"
 
 def _task(
     family: Family, head: Mapping[str, Tensor], config: Mapping[str, Any], where: str
-) -> Tuple[Dict[str, Any], List[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """The settings of the task that the head was trained on, and its labels."""
     classes = len(head[f"classification_heads.{HEAD}.out_proj.weight"])
     task = {

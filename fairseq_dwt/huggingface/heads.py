@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -22,8 +23,8 @@ _NO_SENTENCE_HEAD = ("ForTokenClassification", "ForMultipleChoice", "ForQuestion
 
 
 def head_of(
-    family: Family, found: Dict[str, Tensor], config: Mapping[str, Any], folder: str
-) -> Optional[Dict[str, Tensor]]:
+    family: Family, found: dict[str, Tensor], config: Mapping[str, Any], folder: str
+) -> dict[str, Tensor] | None:
     """The classification head of sentences, removed from ``found``; None where there is none.
 
     Raises:
@@ -57,7 +58,7 @@ def head_of(
 
 
 def refuse_left_over(
-    family: Family, found: Mapping[str, Tensor], folder: str, notes: List[str]
+    family: Family, found: Mapping[str, Tensor], folder: str, notes: list[str]
 ) -> None:
     """Tell what was left out without loss to the encoder; refuse the rest.
 
@@ -68,7 +69,7 @@ def refuse_left_over(
     Raises:
         DwtError: a tensor whose part in the result is not known (an adapter, another layer).
     """
-    told: Dict[str, List[str]] = {}
+    told: dict[str, list[str]] = {}
     for name in sorted(found):
         plain = name[len(family.prefix) :] if name.startswith(family.prefix) else name
         if _COUNTED.fullmatch(plain):

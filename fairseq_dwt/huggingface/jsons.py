@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict
+from typing import Any
 
 from ..errors import DwtError
 
 __all__ = ["read_json"]
 
 
-def read_json(folder: str, name: str, optional: bool = False) -> Dict[str, Any]:
+def read_json(folder: str, name: str, optional: bool = False) -> dict[str, Any]:
     """An object; empty where an optional file is not there.
 
     Raises:

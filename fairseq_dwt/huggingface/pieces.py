@@ -7,8 +7,8 @@ settings (3 model type), field 3 the normalizer's (2 its table, 3 to 5 what is d
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Tuple, Union
 
 from ..errors import DwtError
 
@@ -27,7 +27,7 @@ class Pieces:
         table: the normalizer's, as the file holds it.
     """
 
-    scored: List[Tuple[str, float]]
+    scored: list[tuple[str, float]]
     table: bytes
 
 
@@ -74,13 +74,13 @@ def parse(data: bytes, where: str) -> Pieces:
     return Pieces(scored, table)
 
 
-def _bytes(value: Union[int, bytes]) -> bytes:
+def _bytes(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError("a number where text belongs")
     return value
 
 
-def _fields(data: bytes) -> Iterator[Tuple[int, Union[int, bytes]]]:
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The fields of a protocol buffer's message: number and value (bytes, or a whole number)."""
     at = 0
     while at < len(data):
@@ -102,7 +102,7 @@ def _fields(data: bytes) -> Iterator[Tuple[int, Union[int, bytes]]]:
         at += length
 
 
-def _varint(data: bytes, at: int) -> Tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
         byte = data[at]
@@ -117,7 +117,7 @@ def _varint(data: bytes, at: int) -> Tuple[int, int]:
 
 def serialize(pieces: Pieces) -> bytes:
     """The model file of ``pieces``, which :func:`parse` and SentencePiece read."""
-    types: Dict[int, int] = {0: _UNKNOWN, 1: _CONTROL, 2: _CONTROL}
+    types: dict[int, int] = {0: _UNKNOWN, 1: _CONTROL, 2: _CONTROL}
     parts = []
     for index, (piece, score) in enumerate(pieces.scored):
         message = _field(1, piece.encode("utf-8")) + b"\x15" + struct.pack("<f", score)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ..errors import DwtError
 from .jsons import read_json
@@ -64,7 +65,7 @@ class Tokenizer:
             raise DwtError(f"{where}: expected a model with a vocabulary; fetch the file again")
         return model
 
-    def vocabulary(self, where: str) -> Dict[str, int]:
+    def vocabulary(self, where: str) -> dict[str, int]:
         """tokenizer.json's tokens with their indices, added ones among them."""
         vocab = self.model(where)["vocab"]
         if not isinstance(vocab, dict):
@@ -75,7 +76,7 @@ class Tokenizer:
                 found.setdefault(token["content"], token["id"])
         return found
 
-    def _added_objects(self) -> List[Mapping[str, Any]]:
+    def _added_objects(self) -> list[Mapping[str, Any]]:
         added = self.fast.get("added_tokens") or []
         return [t for t in added if isinstance(t, dict) and isinstance(t.get("content"), str)]
 
@@ -88,7 +89,7 @@ class Tokenizer:
 
     def check_added(self, known: Sequence[str]) -> None:
         """Refuse tokens beyond ``known``: they are cut out of a text before it is split."""
-        found: Dict[str, str] = {}
+        found: dict[str, str] = {}
         for token in self._added_objects():
             found.setdefault(token["content"], self.fast_path)
         for name in self.added:
@@ -135,7 +136,7 @@ def _content(token: Any) -> str:
     return str(token.get("content")) if isinstance(token, dict) else str(token)
 
 
-def _steps(step: Any) -> List[Mapping[str, Any]]:
+def _steps(step: Any) -> list[Mapping[str, Any]]:
     """The parts of a normalizer or pre-tokenizer, one after another."""
     if not step:
         return []
@@ -186,7 +187,7 @@ def check_word_pieces(tokenizer: Tokenizer, unknown: Sequence[str]) -> bool:
     Raises:
         DwtError: accents, Chinese characters or words are treated otherwise, or two files disagree.
     """
-    lowers: Dict[str, Any] = {}
+    lowers: dict[str, Any] = {}
 
     def refuse(path: str, what: str, expected: Any, got: Any) -> DwtError:
         return DwtError(
@@ -194,7 +195,7 @@ def check_word_pieces(tokenizer: Tokenizer, unknown: Sequence[str]) -> bool:
             "has no other"
         )
 
-    found: List[Tuple[str, Mapping[str, Any]]] = [(tokenizer.settings_path, tokenizer.settings)]
+    found: list[tuple[str, Mapping[str, Any]]] = [(tokenizer.settings_path, tokenizer.settings)]
     if tokenizer.fast:
         path, fast = tokenizer.fast_path, tokenizer.fast
         model = tokenizer.model(path)
@@ -236,8 +237,8 @@ def check_word_pieces(tokenizer: Tokenizer, unknown: Sequence[str]) -> bool:
 
 
 def check_unigram(
-    tokenizer: Tokenizer, pieces: Optional[Pieces], first: int, where: str
-) -> Tuple[List[Tuple[str, float]], bytes]:
+    tokenizer: Tokenizer, pieces: Pieces | None, first: int, where: str
+) -> tuple[list[tuple[str, float]], bytes]:
     """tokenizer.json's pieces without the special ones, and its normalizer's table.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ..errors import DwtError
 from .families import FAMILIES
@@ -30,16 +31,16 @@ class Tokens:
     """
 
     model_type: str
-    rows: List[int]
-    files: Dict[str, Any]
-    special_ids: Dict[str, int]
+    rows: list[int]
+    files: dict[str, Any]
+    special_ids: dict[str, int]
 
 
 def tokens_of(
     dictionary: str,
     size: int,
     tokens: Mapping[str, str],
-    model_type: Optional[str],
+    model_type: str | None,
     cased: bool,
     max_positions: int,
     two_separators: bool,
@@ -71,7 +72,7 @@ def tokens_of(
             f"--model-type: expected {' or '.join(kinds)} for this vocabulary, got {kind}; its "
             "tokens are of another kind"
         )
-    config: Dict[str, Any] = {f"{role}_token": token for role, token in _NAMES.items()}
+    config: dict[str, Any] = {f"{role}_token": token for role, token in _NAMES.items()}
     config["model_max_length"] = max_positions
     plain = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     if FAMILIES[kind].bert:
@@ -83,7 +84,7 @@ def tokens_of(
     return Tokens(kind, list(range(size)), _byte_level(symbols, tokens, config), plain)
 
 
-def _read_symbols(dictionary: str, size: int) -> List[str]:
+def _read_symbols(dictionary: str, size: int) -> list[str]:
     """dict.txt's symbols by index, special ones and <mask> included."""
     try:
         # not splitlines: word pieces may be U+2028 and the like
@@ -101,7 +102,7 @@ def _read_symbols(dictionary: str, size: int) -> List[str]:
     return symbols
 
 
-def _read_pieces(path: str) -> List[str]:
+def _read_pieces(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
@@ -112,7 +113,7 @@ def _lacking(path: str, lacking: Sequence[str]) -> DwtError:
     )
 
 
-def _rows(names: Sequence[str], symbols: Sequence[str], path: str) -> List[int]:
+def _rows(names: Sequence[str], symbols: Sequence[str], path: str) -> list[int]:
     """For each name its index among ``symbols``, then the indices that no name has."""
     index_of = {symbol: index for index, symbol in enumerate(symbols)}
     rest = [index for index, name in enumerate(names) if name not in (*SPECIAL, MASK)]
@@ -172,8 +173,8 @@ def _bert(
 
 
 def _word_pieces(
-    symbols: Sequence[str], tokens: Mapping[str, str], cased: bool, config: Dict[str, Any]
-) -> Dict[str, Any]:
+    symbols: Sequence[str], tokens: Mapping[str, str], cased: bool, config: dict[str, Any]
+) -> dict[str, Any]:
     """Word pieces in a RoBERTa's numbers."""
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import RobertaProcessing
@@ -202,7 +203,7 @@ def _word_pieces(
     return {"tokenizer.json": tokenizer.to_str(), "tokenizer_config.json": config}
 
 
-def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: Dict[str, Any]) -> Tokens:
+def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: dict[str, Any]) -> Tokens:
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
     from tokenizers.normalizers import Precompiled
@@ -213,7 +214,7 @@ def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: Dict[st
     data = Path(path).read_bytes()
     pieces = parse(data, path)
     first = CAMEMBERT_FIRST if kind == "camembert" else SPECIAL
-    scored: List[Tuple[str, float]] = [(name, 0.0) for name in first]
+    scored: list[tuple[str, float]] = [(name, 0.0) for name in first]
     scored += [*pieces.scored[3:], (MASK, 0.0)]
     rows = _rows([name for name, _ in scored], symbols, path)
     ids = {name: index for index, (name, _) in enumerate(scored)}
@@ -239,8 +240,8 @@ def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: Dict[st
 
 
 def _byte_level(
-    symbols: Sequence[str], tokens: Mapping[str, str], config: Dict[str, Any]
-) -> Dict[str, Any]:
+    symbols: Sequence[str], tokens: Mapping[str, str], config: dict[str, Any]
+) -> dict[str, Any]:
     """GPT-2's BPE in a RoBERTa's numbers."""
     with open(tokens["encoder_json"], encoding="utf-8") as file:
         encoder = {str(index): token for token, index in json.load(file).items()}

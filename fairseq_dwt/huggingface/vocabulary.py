@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ..errors import DwtError
 from .byte_level import gpt2_ids, pair_of, read_lines, read_merges
@@ -52,9 +53,9 @@ class Vocabulary:
         notes: sentences about what a user must know of them.
     """
 
-    order: List[int]
-    files: Dict[str, bytes]
-    notes: List[str] = field(default_factory=list)
+    order: list[int]
+    files: dict[str, bytes]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_vocabulary(folder: str, family: Family, size: int) -> Vocabulary:
@@ -109,7 +110,7 @@ def _roberta(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
             f"{tokenizer.settings_path}: add_prefix_space: expected false, got true; fairseq's "
             "encoder puts no space before a sentence"
         )
-    merges: List[Tuple[str, str]] = []
+    merges: list[tuple[str, str]] = []
     if tokenizer.fast:
         check_byte_level(tokenizer)
         vocabulary = tokenizer.vocabulary(where)
@@ -141,7 +142,7 @@ def _word_pieces(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
     tokenizer.check_added(BERT_MARKS)
     cased = check_word_pieces(tokenizer, (unk,))
     where = path = os.path.join(folder, "vocab.txt")
-    vocabulary: Dict[str, int] = {}
+    vocabulary: dict[str, int] = {}
     if os.path.isfile(path):
         pieces = read_lines(path)
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -170,7 +171,7 @@ def _word_pieces(folder: str, tokenizer: Tokenizer, size: int) -> Vocabulary:
     return Vocabulary(order, _encoded(files), _case_note(cased))
 
 
-def _case_note(cased: bool) -> List[str]:
+def _case_note(cased: bool) -> list[str]:
     if not cased:
         return []
     return ["the word pieces keep case: give --bpe-cased wherever --bpe bert is given"]
@@ -205,9 +206,9 @@ def _sentencepiece(folder: str, tokenizer: Tokenizer, size: int, camembert: bool
 
 def _by_index(
     vocabulary: Mapping[Any, Any], size: int, where: str, first: Sequence[str]
-) -> List[Optional[str]]:
+) -> list[str | None]:
     """Tokens by index, None where none is (rows of the embeddings that no token uses)."""
-    tokens: List[Optional[str]] = [None] * size
+    tokens: list[str | None] = [None] * size
     for token, index in vocabulary.items():
         if type(index) is not int or not 0 <= index < size:
             raise DwtError(
@@ -225,8 +226,8 @@ def _by_index(
 
 
 def _moved(
-    by_index: Sequence[Optional[str]], special: Sequence[str], mask: str, where: str
-) -> List[int]:
+    by_index: Sequence[str | None], special: Sequence[str], mask: str, where: str
+) -> list[int]:
     """The rows in fairseq's order: special ones first, the mask last, the others as they are."""
     index_of = {token: index for index, token in enumerate(by_index)}
     lacking = [token for token in (*special, mask) if token not in index_of]
@@ -240,7 +241,7 @@ def _moved(
     return [*ends[:-1], *rest, ends[-1]]
 
 
-def _mask_last(tokens: List[Optional[str]]) -> Tuple[List[int], List[Optional[str]]]:
+def _mask_last(tokens: list[str | None]) -> tuple[list[int], list[str | None]]:
     """The rows with <mask> last, where fairseq's tasks append it; unmoved where there is none."""
     order = list(range(len(tokens)))
     if MASK in tokens and len(set(tokens[: len(SPECIAL)]) & {MASK}) == 0:
@@ -248,9 +249,9 @@ def _mask_last(tokens: List[Optional[str]]) -> Tuple[List[int], List[Optional[st
     return order, [tokens[row] for row in order]
 
 
-def _dict_txt(by_index: Sequence[Optional[str]], encoder: Mapping[str, int]) -> str:
+def _dict_txt(by_index: Sequence[str | None], encoder: Mapping[str, int]) -> str:
     """fairseq's dictionary: what its encoder prints for each index from 4 on."""
-    lines: List[str] = []
+    lines: list[str] = []
     rest = list(enumerate(by_index))[len(SPECIAL) :]
     if rest and rest[-1][1] == MASK:
         rest.pop()  # fairseq's tasks append it
@@ -268,11 +269,11 @@ def _dict_txt(by_index: Sequence[Optional[str]], encoder: Mapping[str, int]) -> 
     return "".join(lines)
 
 
-def _with_marks(by_index: Sequence[Optional[str]]) -> List[str]:
+def _with_marks(by_index: Sequence[str | None]) -> list[str]:
     """Pieces with BERT's marks; the order does not matter to fairseq, which goes by the piece."""
     pieces = [t for t in by_index[len(SPECIAL) :] if t is not None and t != MASK]
     return [*(mark for mark in BERT_MARKS if mark not in pieces), *pieces]
 
 
-def _encoded(files: Mapping[str, str]) -> Dict[str, bytes]:
+def _encoded(files: Mapping[str, str]) -> dict[str, bytes]:
     return {name: text.encode("utf-8") for name, text in files.items()}

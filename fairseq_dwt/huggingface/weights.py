@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from .jsons import read_json
 __all__ = ["encoder_tensors", "epsilon_note", "read_weights"]
 
 
-def read_weights(folder: str) -> Dict[str, Tensor]:
+def read_weights(folder: str) -> dict[str, Tensor]:
     """The folder's tensors, mapped from model.safetensors, its shards, or pytorch_model.bin.
 
     Raises:
@@ -47,13 +48,13 @@ def read_weights(folder: str) -> Dict[str, Tensor]:
             f"{folder}: expected model.safetensors or pytorch_model.bin, found neither; fetch the "
             "model's weights"
         )
-    tensors: Dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name in names:
         tensors.update(read_safetensors(os.path.join(folder, name))[1])
     return _modern(tensors)
 
 
-def _modern(tensors: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def _modern(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BERTs of 2018 call a LayerNorm's weight and bias gamma and beta."""
     ends = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
     renamed = {}
@@ -65,7 +66,7 @@ def _modern(tensors: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return renamed
 
 
-def _read_bin(path: str) -> Dict[str, Tensor]:
+def _read_bin(path: str) -> dict[str, Tensor]:
     import pickle
 
     try:
@@ -82,12 +83,12 @@ def _read_bin(path: str) -> Dict[str, Tensor]:
 
 def encoder_tensors(
     family: Family,
-    found: Dict[str, Tensor],
-    settings: Dict[str, Any],
+    found: dict[str, Tensor],
+    settings: dict[str, Any],
     order: Sequence[int],
     folder: str,
-    notes: List[str],
-) -> Dict[str, Tensor]:
+    notes: list[str],
+) -> dict[str, Tensor]:
     """The encoder and its language-model head as a fairseq RoBERTa's state dict.
 
     Args:
@@ -103,7 +104,7 @@ def encoder_tensors(
     """
     bare = "embeddings.word_embeddings.weight" in found
     prefix = "" if bare else family.prefix
-    tensors: Dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for ours, theirs in family.encoder_names(settings["encoder_layers"]).items():
         if prefix + theirs not in found:
             raise DwtError(
@@ -150,7 +151,7 @@ def encoder_tensors(
 
 
 def _fold_positions(
-    family: Family, tensors: Dict[str, Tensor], types: Optional[Tensor], notes: List[str]
+    family: Family, tensors: dict[str, Tensor], types: Tensor | None, notes: list[str]
 ) -> None:
     """Add the embedding of token type 0 to every position's; put fairseq's two rows in front."""
     name = f"{ENCODER}embed_positions.weight"
@@ -179,7 +180,7 @@ def _fold_positions(
     tensors[name] = positions
 
 
-def _empty_lm_head(words: Tensor) -> Dict[str, Tensor]:
+def _empty_lm_head(words: Tensor) -> dict[str, Tensor]:
     size, width = words.shape
     return {
         "encoder.lm_head.dense.weight": words.new_zeros(width, width),
@@ -195,7 +196,7 @@ def _check_sizes(
 ) -> None:
     width, inner = settings["encoder_embed_dim"], settings["encoder_ffn_embed_dim"]
     words = tensors[f"{ENCODER}embed_tokens.weight"]
-    expected: Dict[str, Tuple[int, ...]] = {
+    expected: dict[str, tuple[int, ...]] = {
         f"{ENCODER}embed_tokens.weight": (words.numel() // width, width),
         f"{ENCODER}embed_positions.weight": (settings["max_positions"] + family.offset, width),
         f"{ENCODER}layernorm_embedding.weight": (width,),
@@ -203,7 +204,7 @@ def _check_sizes(
     }
     for layer in range(settings["encoder_layers"]):
         for ours in family.layer:
-            shape: Tuple[int, ...] = (width, width)
+            shape: tuple[int, ...] = (width, width)
             if ours in ("fc1", "fc2"):
                 shape = (inner, width) if ours == "fc1" else (width, inner)
             elif ours.endswith("layer_norm"):
@@ -219,7 +220,7 @@ def _check_sizes(
             )
 
 
-def epsilon_note(family: Family, config: Mapping[str, Any]) -> Optional[str]:
+def epsilon_note(family: Family, config: Mapping[str, Any]) -> str | None:
     """What is said of a LayerNorm whose epsilon fairseq does not have; None where it has."""
     epsilon = config.get("layer_norm_eps", 1e-12) if family.types else 1e-12
     if not family.bert or epsilon == EPSILON:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,12 +12,12 @@ from .names import Matrix, canonical_name, ticket_matrices
 __all__ = ["parameter_shapes", "ticket_layers"]
 
 
-def parameter_shapes(model: nn.Module) -> Dict[str, torch.Size]:
+def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:
     """The parameters of ``model`` as ``{name: shape}``."""
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
-def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> Dict[str, Matrix]:
+def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> dict[str, Matrix]:
     """The linear layers of a model that are ticket matrices, in the same order.
 
     Args:

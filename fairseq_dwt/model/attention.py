@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ class _DropoutAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, excluded: Optional[Tensor], p: float
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, excluded: Tensor | None, p: float
     ) -> Tensor:
         given, (q, k, v) = (q, k, v), _widened(q, k, v)
         dropped, kept = torch.native_dropout(_softmax(q, k, excluded), p, True)
@@ -34,7 +34,7 @@ class _DropoutAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, excluded, kept = ctx.saved_tensors
         dtype = q.dtype
         q, k, v, grad = _widened(q, k, v, grad)
@@ -49,11 +49,11 @@ class _DropoutAttention(torch.autograd.Function):
         return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype), None, None
 
 
-def _widened(*tensors: Tensor) -> Tuple[Tensor, ...]:
+def _widened(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.float() if is_slow(t) else t for t in tensors)
 
 
-def _softmax(q: Tensor, k: Tensor, excluded: Optional[Tensor]) -> Tensor:
+def _softmax(q: Tensor, k: Tensor, excluded: Tensor | None) -> Tensor:
     heads, length, width = q.shape
     scores = torch.bmm(q, k.transpose(1, 2)).mul_(width**-0.5)
     if excluded is not None:
@@ -65,7 +65,7 @@ def _softmax(q: Tensor, k: Tensor, excluded: Optional[Tensor]) -> Tensor:
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, excluded: Optional[Tensor], dropout: float
+    q: Tensor, k: Tensor, v: Tensor, heads: int, excluded: Tensor | None, dropout: float
 ) -> Tensor:
     """softmax(QKᵀ/√d)V for each head, by ``F.scaled_dot_product_attention`` wherever that is fused.
 

@@ -9,7 +9,7 @@ parameters, their names and the state dict stay as they are.
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,13 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
     def forward(  # type: ignore[override]
         self,
         query: Tensor,
-        key: Optional[Tensor],
-        value: Optional[Tensor],
-        key_padding_mask: Optional[Tensor] = None,
+        key: Tensor | None,
+        value: Tensor | None,
+        key_padding_mask: Tensor | None = None,
         need_weights: bool = True,
-        attn_mask: Optional[Tensor] = None,
+        attn_mask: Tensor | None = None,
         **other: Any,
-    ) -> Tuple[Tensor, None]:
+    ) -> tuple[Tensor, None]:
         """Attend from ``query`` to itself.
 
         Args:
@@ -114,7 +114,7 @@ def train_below_frozen_embeddings(model: nn.Module) -> None:
         model: a fairseq RoBERTa built with ``checkpoint_activations``; edited in place.
     """
 
-    def require_grad(layer: nn.Module, args: Tuple[Any, ...]) -> Tuple[Any, ...]:
+    def require_grad(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x, *rest = args
         needs = torch.is_grad_enabled() and not x.requires_grad
         return (x.detach().requires_grad_() if needs else x, *rest)

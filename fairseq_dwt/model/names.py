@@ -8,8 +8,8 @@ is the bias (paper, section 3.3). Everything here works on names and shapes alon
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import List, Mapping, Optional, Sequence, Tuple
 
 __all__ = [
     "KINDS",
@@ -72,7 +72,7 @@ class Matrix:
         return f"{_ENCODER}{self.name}.bias"
 
     @property
-    def shape(self) -> Tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """(out_features, in_features)."""
         return self.out_features, self.in_features
 
@@ -82,7 +82,7 @@ class Matrix:
         return self.out_features * (self.in_features + 1)
 
 
-def canonical_name(name: str) -> Optional[str]:
+def canonical_name(name: str) -> str | None:
     """A parameter's name in a plain RoBERTa state dict, or None where it is not of the encoder.
 
     Wrappers (data parallel) put prefixes in front; checkpoints of 2019 say ``decoder`` for
@@ -127,7 +127,7 @@ def is_known(name: str) -> bool:
     return bool(_KNOWN.fullmatch(canonical))
 
 
-def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
+def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> list[Matrix]:
     """The ticket matrices among ``{canonical name: shape}``, by layer, then in Table 1's order."""
     found = []
     for name, shape in shapes.items():
@@ -138,6 +138,6 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> List[Matrix]:
     return sorted(found, key=lambda m: (m.layer, KINDS.index(m.kind)))
 
 
-def named_matrices(shapes: Mapping[str, Tuple[int, int]]) -> List[Matrix]:
+def named_matrices(shapes: Mapping[str, tuple[int, int]]) -> list[Matrix]:
     """The ticket matrices of ``{matrix name: (out_features, in_features)}``, in the same order."""
     return ticket_matrices({f"{_ENCODER}{name}.weight": s for name, s in shapes.items()})

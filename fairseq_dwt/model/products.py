@@ -8,8 +8,9 @@ rounded once, as a GPU rounds its fp32 sums; everything else stays as it is.
 from __future__ import annotations
 
 import contextlib
-from functools import lru_cache
-from typing import Any, ContextManager, Optional
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ _PRODUCTS = frozenset(
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def has_instructions(dtype: torch.dtype) -> bool:
     """Whether this processor multiplies matrices of ``dtype`` with instructions of its own."""
     name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype)
@@ -54,7 +55,7 @@ def is_slow(tensor: Tensor) -> bool:
     )
 
 
-def products_in_fp32(model: nn.Module) -> ContextManager[Any]:
+def products_in_fp32(model: nn.Module) -> AbstractContextManager[Any]:
     """Inside it, ``model`` multiplies in fp32 where that is faster; elsewhere nothing changes.
 
     Args:
@@ -79,7 +80,7 @@ class _ProductsInFp32(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in _PRODUCTS:
             return func(*args, **(kwargs or {}))
-        half: Optional[torch.dtype] = None
+        half: torch.dtype | None = None
 
         def widen(value: Any) -> Any:
             nonlocal half

@@ -7,7 +7,7 @@ has no setting for it, so a name that it calls is replaced, and acts as before f
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 import fairseq.trainer
 import torch
@@ -24,12 +24,12 @@ class TicketEMA(EMA):  # type: ignore[misc]
     """The moving average of a model that trains inside a ticket."""
 
     def __init__(self, model: nn.Module, config: Any, device: Any = None):
-        parts: Dict[str, Part] = model.averaged_inside  # type: ignore[assignment]
+        parts: dict[str, Part] = model.averaged_inside  # type: ignore[assignment]
         # fairseq's word for a tensor that is copied
         super().__init__(model, config, device, skip_keys=set(model.state_dict()) - set(parts))
         self._parts = {name: part for name, part in parts.items() if not part.is_whole}
 
-    def _step_internal(self, new_model: nn.Module, updates: Optional[int] = None) -> None:
+    def _step_internal(self, new_model: nn.Module, updates: int | None = None) -> None:
         super()._step_internal(new_model, updates)
         now, average = new_model.state_dict(), self.model.state_dict()
         with torch.no_grad():
@@ -41,7 +41,7 @@ class TicketEMA(EMA):  # type: ignore[misc]
                         part.write(held[name], inside)
 
 
-def average_inside(model: nn.Module, parts: Dict[str, Part]) -> None:
+def average_inside(model: nn.Module, parts: dict[str, Part]) -> None:
     """Have fairseq's trainer average only these entries of ``model``.
 
     Args:

@@ -6,7 +6,7 @@ before but for two things: names of a model that was saved inside a data-paralle
 """
 
 import functools
-from typing import Any, Dict
+from typing import Any
 
 from fairseq import checkpoint_utils
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ def keep_own_lm_head(model: nn.Module) -> None:
     model._register_load_state_dict_pre_hook(_with_lm_head, with_module=True)
 
 
-def _with_lm_head(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
+def _with_lm_head(module: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     encoder = module.encoder
     embeddings = encoder.sentence_encoder.embed_tokens.weight
     for name, own in encoder.lm_head.state_dict(keep_vars=True).items():

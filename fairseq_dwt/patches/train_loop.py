@@ -11,8 +11,9 @@ import math
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional
+from typing import Any
 
 import fairseq_cli.train
 from fairseq import checkpoint_utils
@@ -30,7 +31,7 @@ _stock_validate_and_save = fairseq_cli.train.validate_and_save
 _stock_copy = PathManager.copy
 
 #: The signal that the epoch under way has been sent.
-_received: List[int] = []
+_received: list[int] = []
 
 
 def survive_interruptions() -> None:
@@ -100,7 +101,7 @@ def _signals_noted() -> Iterator[None]:
         _received.clear()
 
 
-def _copy(src_path: str, dst_path: str, overwrite: bool = False) -> Optional[Any]:
+def _copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any | None:
     if not PathManager.supports_rename(dst_path):
         return _stock_copy(src_path, dst_path, overwrite)
     with replacing(dst_path) as temporary:

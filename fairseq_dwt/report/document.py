@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any
 
 __all__ = ["Document", "Figure", "Picture", "Section", "Table"]
 
@@ -59,7 +60,7 @@ class Section:
 
     title: str
     text: Sequence[str]
-    shown: Sequence[Union[Table, Figure]]
+    shown: Sequence[Table | Figure]
 
 
 @dataclass
@@ -71,5 +72,5 @@ class Document:
         data: the figures behind it, for JSON.
     """
 
-    sections: List[Section] = field(default_factory=list)
-    data: Dict[str, Any] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ _COLOURS = {
 }
 
 #: A line of Figure 3: (updates, values).
-Line = Tuple[Sequence[float], Sequence[float]]
+Line = tuple[Sequence[float], Sequence[float]]
 
 
 def out_weighted_figure(masks: Mapping[str, ElementMask]) -> Figure:
@@ -87,7 +88,7 @@ def _pooled(mask: torch.Tensor) -> np.ndarray:
 
 
 def curves_figure(
-    tasks: Mapping[str, Mapping[str, Tuple[Line, Line, Line]]], metrics: Mapping[str, str]
+    tasks: Mapping[str, Mapping[str, tuple[Line, Line, Line]]], metrics: Mapping[str, str]
 ) -> Figure:
     """Figure 3: training loss, training accuracy and validation score against updates.
 
@@ -97,14 +98,14 @@ def curves_figure(
     """
     methods = list(dict.fromkeys(m for lines in tasks.values() for m in lines))
     # a moved ticket, "Dominant-1 (SST-2)", has the colour of its kind unless there are two of it
-    colours: Dict[str, str] = {}
+    colours: dict[str, str] = {}
     for method in methods:
         colour = _COLOURS.get(method.partition(" (")[0])
         if colour is not None and colour not in colours.values():
             colours[method] = colour
     others = [m for m in methods if m not in colours and m != "Full"]
 
-    def style(method: str, theme: Theme) -> Dict[str, Any]:
+    def style(method: str, theme: Theme) -> dict[str, Any]:
         if method == "Full":
             return {"color": theme["ink"]}
         if method in colours:
@@ -127,7 +128,7 @@ def curves_figure(
                 axis.set_axisbelow(True)
                 if row == len(tasks) - 1:
                     axis.set_xlabel("updates")
-        handles: Dict[str, Any] = {}
+        handles: dict[str, Any] = {}
         for axis in grid.flat:
             for handle, label in zip(*axis.get_legend_handles_labels()):
                 handles.setdefault(label, handle)
@@ -208,7 +209,7 @@ def similarity_figure(names: Sequence[str], values: Sequence[Sequence[float]]) -
     return draw("similarity", caption, (side, 0.8 * side), paint)
 
 
-def mean_line(lines: List[List[Tuple[float, float]]]) -> Line:
+def mean_line(lines: list[list[tuple[float, float]]]) -> Line:
     """The mean over runs of (update, value) points, at the updates that all runs have."""
     tables = [dict(line) for line in lines if line]
     if not tables:

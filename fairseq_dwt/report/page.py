@@ -8,7 +8,6 @@ import json
 import os
 import re
 from string import Template
-from typing import List, Union
 
 from ..files import replacing
 from ..version import __version__
@@ -56,7 +55,7 @@ _MARKS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#00
 _PIXELS_PER_INCH = 125
 
 
-def write_report(folder: str, document: Document) -> List[str]:
+def write_report(folder: str, document: Document) -> list[str]:
     """Write ``index.html``, ``report.md``, ``report.json`` and ``figures/``; each file whole.
 
     Args:
@@ -87,7 +86,7 @@ def write_report(folder: str, document: Document) -> List[str]:
     return written
 
 
-def _figures(document: Document) -> List[Figure]:
+def _figures(document: Document) -> list[Figure]:
     return [s for section in document.sections for s in section.shown if isinstance(s, Figure)]
 
 
@@ -106,7 +105,7 @@ def _html(document: Document) -> str:
     return _PAGE.substitute(sections="\n".join(parts), marks=marks, version=__version__)
 
 
-def _html_of(shown: Union[Table, Figure]) -> str:
+def _html_of(shown: Table | Figure) -> str:
     if isinstance(shown, Figure):
         return (
             f'<figure id="{shown.name}"><picture>'
@@ -156,8 +155,8 @@ def _markdown(document: Document) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _markdown_table(table: Table) -> List[str]:
-    def line(cells: List[str]) -> str:
+def _markdown_table(table: Table) -> list[str]:
+    def line(cells: list[str]) -> str:
         return "| " + " | ".join(re.sub(r"([|\\*])", r"\\\1", cell) for cell in cells) + " |"
 
     rule = "|---|" + "---:|" * (len(table.header) - 1)

@@ -6,19 +6,17 @@ Matthews correlation, STS-B's Pearson correlation, all others' accuracy.
 
 from __future__ import annotations
 
-from typing import Dict
-
 __all__ = ["JACCARD_SEEDS", "JACCARD_TASKS", "SCORES"]
 
 _TASKS = ("QNLI", "SST-2", "MNLI", "CoLA", "MRPC", "STS-B", "RTE", "QQP")
 
 
-def _row(*scores: float) -> Dict[str, float]:
+def _row(*scores: float) -> dict[str, float]:
     return dict(zip(_TASKS, scores))
 
 
 #: Table 2, and of Table 3 the row of 5 %: ``{method: {task: score}}``.
-SCORES: Dict[str, Dict[str, float]] = {
+SCORES: dict[str, dict[str, float]] = {
     "Full": _row(94.7, 96.4, 90.4, 68.0, 90.9, 92.4, 86.4, 92.2),
     "Random-3": _row(94.1, 96.2, 89.8, 68.6, 89.4, 91.8, 72.2, 91.1),
     "Dominant-3": _row(94.3, 96.3, 90.5, 69.0, 90.2, 92.2, 86.6, 91.7),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -50,16 +51,16 @@ class Run:
     lr: float
     seed: int
     metric: str
-    validations: List[Tuple[float, float]]
-    trained: Optional[int]
-    pretrained: Optional[int]
+    validations: list[tuple[float, float]]
+    trained: int | None
+    pretrained: int | None
     finished: bool
-    source: Optional[str] = None
-    training: List[Tuple[float, float, float]] = field(default_factory=list)
-    predictions: Optional[Predictions] = None
+    source: str | None = None
+    training: list[tuple[float, float, float]] = field(default_factory=list)
+    predictions: Predictions | None = None
 
     @property
-    def best(self) -> Optional[float]:
+    def best(self) -> float | None:
         """The best validation's score, computed from its predictions; without, the log's."""
         if self.recomputed:
             assert self.predictions is not None
@@ -83,7 +84,7 @@ class Run:
         return self.trained is None
 
 
-def find_runs(folders: List[str]) -> List[Run]:
+def find_runs(folders: list[str]) -> list[Run]:
     """All runs at or below the folders, in the order of their paths.
 
     Raises:
@@ -114,8 +115,8 @@ def read_run(folder: str) -> Run:
     log = _read_log(folder)
     metric = config.checkpoint.best_checkpoint_metric
     # a run that was launched again may have logged an update twice: the last one counts
-    validations: Dict[float, float] = {}
-    training: Dict[float, Tuple[float, float]] = {}
+    validations: dict[float, float] = {}
+    training: dict[float, tuple[float, float]] = {}
     for match in filter(None, map(_STATS.search, log)):
         try:
             stats = json.loads(match.group(2))
@@ -148,7 +149,7 @@ def read_run(folder: str) -> Run:
     )
 
 
-def _read_log(folder: str) -> List[str]:
+def _read_log(folder: str) -> list[str]:
     path = os.path.join(folder, "hydra_train.log")
     if not os.path.isfile(path):
         return []
@@ -156,7 +157,7 @@ def _read_log(folder: str) -> List[str]:
         return file.read().splitlines()
 
 
-def _method(config: Any, ticket: Optional[AnyTicket]) -> str:
+def _method(config: Any, ticket: AnyTicket | None) -> str:
     if config.task._name == "ticket_extract":
         return "L1"
     if config.optimizer._name != "dominant_ticket":
@@ -167,7 +168,7 @@ def _method(config: Any, ticket: Optional[AnyTicket]) -> str:
     return label_of(ticket)
 
 
-def _ticket(folder: str) -> Optional[AnyTicket]:
+def _ticket(folder: str) -> AnyTicket | None:
     for name in ("ticket.json", "ticket.safetensors"):
         path = os.path.join(folder, name)
         if os.path.isfile(path):

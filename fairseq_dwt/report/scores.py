@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..find.methods import METHODS
 from .runs import Run
@@ -25,10 +25,10 @@ class Cell:
     """
 
     lr: float
-    runs: Tuple[Run, ...]
+    runs: tuple[Run, ...]
 
     @property
-    def scores(self) -> Tuple[float, ...]:
+    def scores(self) -> tuple[float, ...]:
         """Best validation score of each seed, per cent."""
         return tuple(run.best or 0.0 for run in self.runs)
 
@@ -54,19 +54,19 @@ class Row:
     """One method: what it trains, and its cell for each task (None where it was not run)."""
 
     method: str
-    trained: Optional[int]
-    pretrained: Optional[int]
-    cells: Dict[str, Optional[Cell]]
+    trained: int | None
+    pretrained: int | None
+    cells: dict[str, Cell | None]
 
 
-def score_table(runs: Sequence[Run]) -> List[Row]:
+def score_table(runs: Sequence[Run]) -> list[Row]:
     """Methods by tasks. The learning rate of a cell is the one with the best mean over seeds.
 
     Args:
         runs: runs of stage 2 and baselines; stage 1 is left out, and so are runs without a score.
     """
-    groups: Dict[Tuple[str, str], Dict[float, List[Run]]] = defaultdict(lambda: defaultdict(list))
-    methods: Dict[str, Run] = {}
+    groups: dict[tuple[str, str], dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    methods: dict[str, Run] = {}
     for run in runs:
         if not run.is_stage_1 and run.best is not None:
             groups[run.label, run.task][run.lr].append(run)
@@ -79,13 +79,13 @@ def score_table(runs: Sequence[Run]) -> List[Row]:
     return rows
 
 
-def _position(method: str) -> Tuple[int, str]:
+def _position(method: str) -> tuple[int, str]:
     name = method.partition("-")[0]
     # larger tickets first, as in the paper
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), method)
 
 
-def _cell(by_lr: Optional[Dict[float, List[Run]]]) -> Optional[Cell]:
+def _cell(by_lr: dict[float, list[Run]] | None) -> Cell | None:
     if not by_lr:
         return None
     # a learning rate that was tried with one seed only does not beat one with all seeds
@@ -95,7 +95,7 @@ def _cell(by_lr: Optional[Dict[float, List[Run]]]) -> Optional[Cell]:
     return Cell(lr, tuple(sorted(complete[lr], key=lambda run: run.seed)))
 
 
-def method_cells(row: Row) -> List[str]:
+def method_cells(row: Row) -> list[str]:
     """The method, its trained parameters, and their share of the pre-trained ones."""
     share = row.trained / row.pretrained if row.trained and row.pretrained else None
     return [
@@ -105,7 +105,7 @@ def method_cells(row: Row) -> List[str]:
     ]
 
 
-def table_cells(rows: Sequence[Row]) -> List[List[str]]:
+def table_cells(rows: Sequence[Row]) -> list[list[str]]:
     """The table as text cells, the header first."""
     tasks = list(rows[0].cells) if rows else []
     cells = [["method", "trained", "sparsity"] + [name for t in tasks for name in (t, "lr")]]

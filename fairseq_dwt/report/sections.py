@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ..checkpoint import ROUNDED, Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
@@ -71,7 +72,7 @@ def make_document(runs: Sequence[Run]) -> Document:
     return document
 
 
-def _tickets(runs: Sequence[Run]) -> List[_Found]:
+def _tickets(runs: Sequence[Run]) -> list[_Found]:
     found = []
     for run in runs:
         path = os.path.join(run.folder, "ticket.json")
@@ -83,7 +84,7 @@ def _tickets(runs: Sequence[Run]) -> List[_Found]:
 # -- scores -------------------------------------------------------------------------------------
 
 
-def _scores_section(rows: Sequence[Row], data: Dict[str, Any]) -> Optional[Section]:
+def _scores_section(rows: Sequence[Row], data: dict[str, Any]) -> Section | None:
     if not rows:
         return None
     tasks = list(rows[0].cells)
@@ -119,8 +120,8 @@ def _scores_section(rows: Sequence[Row], data: Dict[str, Any]) -> Optional[Secti
     return Section("Scores (Tables 2 and 3)", [], [Table("table2", header, body, note)])
 
 
-def _curves_section(rows: Sequence[Row]) -> Optional[Section]:
-    tasks: Dict[str, Dict[str, Any]] = {}
+def _curves_section(rows: Sequence[Row]) -> Section | None:
+    tasks: dict[str, dict[str, Any]] = {}
     metrics = {}
     for row in rows:
         for task, cell in row.cells.items():
@@ -142,9 +143,9 @@ def _curves_section(rows: Sequence[Row]) -> Optional[Section]:
 # -- structure ----------------------------------------------------------------------------------
 
 
-def _structure_sections(found: Sequence[_Found], data: Dict[str, Any]) -> List[Section]:
+def _structure_sections(found: Sequence[_Found], data: dict[str, Any]) -> list[Section]:
     """Table 1 and the skeleton of the largest ticket; Table 4; Tables 5 to 10 by task."""
-    by_task: Dict[str, _Found] = {}
+    by_task: dict[str, _Found] = {}
     for one in found:
         if one.ticket.matrices:
             by_task.setdefault(one.run.task, one)
@@ -214,9 +215,9 @@ def _tasks_section(by_task: Mapping[str, _Found], layers: int, marks: Mapping[st
 # -- out-weighted parameters ---------------------------------------------------------------------
 
 
-def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
-    masks: Dict[str, ElementMask] = {}
-    notes: List[str] = []
+def _out_weighted_section(found: Sequence[_Found]) -> Section | None:
+    masks: dict[str, ElementMask] = {}
+    notes: list[str] = []
     for one in found:
         if one.run.task not in masks:
             mask = _sigma_mask(one, notes)
@@ -230,7 +231,7 @@ def _out_weighted_section(found: Sequence[_Found]) -> Optional[Section]:
     return Section("Out-weighted parameters (Figure 2)", notes, [out_weighted_figure(masks)])
 
 
-def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
+def _sigma_mask(found: _Found, notes: list[str]) -> ElementMask | None:
     """What the run wrote, or its last checkpoint against the pre-trained file; may add a note."""
     folder = found.run.folder
     path = os.path.join(folder, "sigma_mask.safetensors")
@@ -251,9 +252,9 @@ def _sigma_mask(found: _Found, notes: List[str]) -> Optional[ElementMask]:
 # -- similarity ---------------------------------------------------------------------------------
 
 
-def _similarity_section(found: Sequence[_Found], data: Dict[str, Any]) -> Optional[Section]:
+def _similarity_section(found: Sequence[_Found], data: dict[str, Any]) -> Section | None:
     found = [f for f in found if f.ticket.matrices]
-    pairs: Dict[Tuple[int, int], Similarity] = {}
+    pairs: dict[tuple[int, int], Similarity] = {}
     for i, j in combinations(range(len(found)), 2):
         try:
             pairs[i, j] = similarity(found[i].ticket.top(_K), found[j].ticket.top(_K))
@@ -308,7 +309,7 @@ def _similarity_section(found: Sequence[_Found], data: Dict[str, Any]) -> Option
 # -- runs ---------------------------------------------------------------------------------------
 
 
-def _runs_section(runs: Sequence[Run], data: Dict[str, Any]) -> Section:
+def _runs_section(runs: Sequence[Run], data: dict[str, Any]) -> Section:
     rows = []
     data["runs"] = []
     for run in runs:

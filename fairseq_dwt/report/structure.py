@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from statistics import mean
-from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..model.names import KIND_OF_MODULE, KINDS
 from ..ticket import AnyTicket, Ticket
@@ -40,7 +40,7 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
     return _columns(rows)
 
 
-def cells(ticket: Ticket, k: int) -> Dict[Tuple[int, str], str]:
+def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
     """``{(layer, kind): the k most dominated dimensions as text, the bias as b}``."""
     found = {}
     for layer, kind, columns, width in _entries(ticket, k):
@@ -48,7 +48,7 @@ def cells(ticket: Ticket, k: int) -> Dict[Tuple[int, str], str]:
     return found
 
 
-def _entries(ticket: Ticket, k: int) -> List[Tuple[int, str, Tuple[int, ...], int]]:
+def _entries(ticket: Ticket, k: int) -> list[tuple[int, str, tuple[int, ...], int]]:
     entries = []
     for name, entry in ticket.top(k).matrices.items():
         _, layer, module = name.split(".", 2)
@@ -56,21 +56,21 @@ def _entries(ticket: Ticket, k: int) -> List[Tuple[int, str, Tuple[int, ...], in
     return entries
 
 
-def bias_layers(ticket: Ticket, k: int) -> Dict[str, List[int]]:
+def bias_layers(ticket: Ticket, k: int) -> dict[str, list[int]]:
     """``{kind: the layers in which the bias is among the k most dominated}`` (Table 4)."""
-    found: Dict[str, List[int]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for layer, kind, columns, width in _entries(ticket, k):
         if width in columns:
             found[kind].append(layer)
     return found
 
 
-def skeleton(ticket: Ticket, k: int) -> Dict[int, Dict[int, int]]:
+def skeleton(ticket: Ticket, k: int) -> dict[int, dict[int, int]]:
     """In how many matrices of each layer a dimension dominates: ``{dimension: {layer: number}}``.
 
     Of Q, K, V and FC1, which read the same vector, without the bias; most popular first.
     """
-    counts: Dict[int, Counter] = {}
+    counts: dict[int, Counter] = {}
     for layer, kind, columns, width in _entries(ticket, k):
         if kind in _READERS:
             for column in columns:
@@ -80,7 +80,7 @@ def skeleton(ticket: Ticket, k: int) -> Dict[int, Dict[int, int]]:
     return {column: dict(sorted(counts[column].items())) for column in order}
 
 
-def popular(ticket: Ticket, k: int, number: int = 6) -> Dict[str, int]:
+def popular(ticket: Ticket, k: int, number: int = 6) -> dict[str, int]:
     """``{dimension: its rank}`` of those that dominate in two layers or more; the bias is last."""
     found = [str(c) for c, layers in skeleton(ticket, k).items() if len(layers) > 1][:number]
     return {name: rank for rank, name in enumerate([*found, "b"])}
@@ -104,10 +104,10 @@ def describe(ticket: AnyTicket) -> str:
     return f"{origin.method}: {trained}" + (f"; {text}" if text else "")
 
 
-def similarity_table(pairs: Mapping[Tuple[str, str], Similarity]) -> str:
+def similarity_table(pairs: Mapping[tuple[str, str], Similarity]) -> str:
     """One pair of tickets a line, in per cent: per matrix, pooled, by kind; their mean last."""
     rows = [["per matrix", "chance", "pooled", *KINDS, "tickets"]]
-    figures: List[List[Optional[float]]] = []
+    figures: list[list[float | None]] = []
     for found in pairs.values():
         kinds = found.by_kind
         figures.append([found.per_matrix, found.chance, found.pooled, *map(kinds.get, KINDS)])
@@ -121,7 +121,7 @@ def similarity_table(pairs: Mapping[Tuple[str, str], Similarity]) -> str:
     return _columns(rows)
 
 
-def _columns(rows: List[List[str]]) -> str:
+def _columns(rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Callable, Dict, Tuple
+from collections.abc import Callable
+from typing import Any
 
 from .document import Figure, Picture
 
@@ -14,13 +15,13 @@ COLUMN, PAGE = 3.35, 6.9
 #: Okabe and Ito's colours, told apart by all kinds of eyes.
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
 
-Theme = Dict[str, str]
+Theme = dict[str, str]
 _LIGHT: Theme = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff", "high": "#08306b"}
 _DARK: Theme = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#0d1117", "high": "#f0f8ff"}
 
 
 def draw(
-    name: str, caption: str, size: Tuple[float, float], painter: Callable[[Any, Theme], None]
+    name: str, caption: str, size: tuple[float, float], painter: Callable[[Any, Theme], None]
 ) -> Figure:
     """Call ``painter(figure, theme)`` for each background.
 
@@ -43,7 +44,7 @@ def color_map(theme: Theme) -> Any:
 
 
 def _picture(
-    size: Tuple[float, float], painter: Callable[[Any, Theme], None], theme: Theme
+    size: tuple[float, float], painter: Callable[[Any, Theme], None], theme: Theme
 ) -> Picture:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

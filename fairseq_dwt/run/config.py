@@ -10,8 +10,9 @@ import argparse
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -46,7 +47,7 @@ _PLUGIN = "hydra_plugins.fairseq_dwt_search_path"
 _FAIRSEQ_RESTORE_FILE = "checkpoint_last.pt"
 
 
-def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = None) -> DictConfig:
+def compose(name: str, overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
     """The config that ``fairseq-hydra-train --config-name NAME OVERRIDES`` hands to training.
 
     Args:
@@ -101,7 +102,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Optional[str] = Non
     return composed
 
 
-def resolve_paths(root: DictConfig, cwd: Optional[str]) -> None:
+def resolve_paths(root: DictConfig, cwd: str | None) -> None:
     """Make the paths in ``root`` absolute against ``cwd``, the folder the user stood in.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
@@ -180,7 +181,7 @@ def settle_schedule(root: DictConfig) -> None:
         )
 
 
-def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrained) -> None:
+def set_shape(model: DictConfig | argparse.Namespace, pretrained: Pretrained) -> None:
     """Give the model's settings the shape of the pre-trained file.
 
     Args:
@@ -190,7 +191,7 @@ def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrain
     Raises:
         DwtError: a setting of the user's contradicts the file.
     """
-    given: Dict[str, Any] = (
+    given: dict[str, Any] = (
         vars(model)
         if isinstance(model, argparse.Namespace)
         else {str(key): model[key] for key in model}
@@ -211,7 +212,7 @@ def set_shape(model: Union[DictConfig, argparse.Namespace], pretrained: Pretrain
                 model[name] = value
 
 
-def save_as(root: DictConfig, task: Dict[str, Any]) -> None:
+def save_as(root: DictConfig, task: dict[str, Any]) -> None:
     """Have checkpoints record ``task`` as their task, so that stock fairseq can load them.
 
     Args:

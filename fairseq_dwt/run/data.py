@@ -4,7 +4,7 @@ import glob
 import logging
 import math
 import os
-from typing import Any, List, Optional
+from typing import Any
 
 import numpy as np
 from fairseq.data import Dictionary, data_utils
@@ -53,7 +53,7 @@ def check_data(cfg: Any, settings: Any, pretrained: Pretrained) -> None:
         _check_split(cfg, settings, "valid", split, words, labels)
 
 
-def label_names(dictionary: Dictionary) -> List[str]:
+def label_names(dictionary: Dictionary) -> list[str]:
     """The label strings by class index, without fairseq's padding and ``<mask>``."""
     names = dictionary.symbols[dictionary.nspecial :]
     return [n for n in names if n != "<mask>" and not n.startswith("madeupword")]
@@ -103,7 +103,7 @@ def _check_classes(cfg: Any) -> Dictionary:
 
 
 def _check_split(
-    cfg: Any, settings: Any, kind: str, split: str, words: Dictionary, labels: Optional[Dictionary]
+    cfg: Any, settings: Any, kind: str, split: str, words: Dictionary, labels: Dictionary | None
 ) -> None:
     """Refuse a split without rows or labels, or with rows that the run would fail at (DwtError)."""
     option, train = f"dataset.{kind}_subset", kind == "train"

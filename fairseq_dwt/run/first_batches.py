@@ -3,7 +3,8 @@
 import logging
 import os
 import tempfile
-from typing import Any, Callable, Iterator, List, Optional
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
         model: as the task built it; gets the values of θ0.
     """
     path = os.path.join(task.root.checkpoint.save_dir, FILE)
-    answer: List[Optional[str]] = [None, None]
+    answer: list[str | None] = [None, None]
     if is_master(task.root.distributed_training):
         try:
             resumes = checkpoint_to_resume(task.root) is not None and os.path.isfile(path)
@@ -61,7 +62,7 @@ def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
 
 def oneshot_of_config(
     cfg: DictConfig,
-    number: Optional[int] = None,
+    number: int | None = None,
     on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
     on_settling: Callable[[Settling], None] = lambda settling: None,
 ) -> Ticket:
@@ -94,7 +95,7 @@ def oneshot_of_config(
 def find_oneshot(
     task: Any,
     model: torch.nn.Module,
-    number: Optional[int] = None,
+    number: int | None = None,
     on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
     on_settling: Callable[[Settling], None] = lambda settling: None,
 ) -> Ticket:

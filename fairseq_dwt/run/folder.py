@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from typing import Any, Dict, Optional
+from typing import Any
 
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig
@@ -38,7 +38,7 @@ _WORDS = {
 }
 
 
-def check_same_run(task: Any, ticket: Optional[AnyTicket] = None) -> None:
+def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
     """Refuse to go on with another run's checkpoints, or keep in the folder what this run is.
 
     Args:
@@ -89,7 +89,7 @@ def check_precision(root: DictConfig) -> None:
         )
 
 
-def _record(task: Any, ticket: Optional[AnyTicket]) -> Dict[str, Any]:
+def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
     root, cfg = task.root, task.cfg
     with open(os.path.join(cfg.data, "input0", "dict.txt"), "rb") as file:
         dictionary = hashlib.sha256(file.read()).hexdigest()
@@ -109,16 +109,16 @@ def _record(task: Any, ticket: Optional[AnyTicket]) -> Dict[str, Any]:
     return record
 
 
-def _name(node: Any) -> Optional[str]:
+def _name(node: Any) -> str | None:
     """``_name`` of a section, or the text that fairseq-train gives for one."""
     if node is None or isinstance(node, str):
         return node
     return node["_name"] if "_name" in node else None
 
 
-def _record_of_before(root: DictConfig, last: str, now: Dict[str, Any]) -> Dict[str, Any]:
+def _record_of_before(root: DictConfig, last: str, now: dict[str, Any]) -> dict[str, Any]:
     """What is known of a run that was begun before there was a run.json."""
-    earlier: Dict[str, Any] = {}
+    earlier: dict[str, Any] = {}
     labels = (load_checkpoint(last).get("task_state") or {}).get("labels")
     if labels:
         earlier["labels"] = list(labels)
@@ -133,7 +133,7 @@ def _record_of_before(root: DictConfig, last: str, now: Dict[str, Any]) -> Dict[
     return earlier
 
 
-def _read(path: str) -> Dict[str, Any]:
+def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)

@@ -2,7 +2,7 @@
 
 import time
 from datetime import timedelta
-from typing import Any, Optional
+from typing import Any
 
 from fairseq.logging import metrics
 
@@ -18,7 +18,7 @@ class TimeLeft:
 
     def __init__(self, max_update: int) -> None:
         self._max_update = max_update
-        self._began: Optional[float] = None
+        self._began: float | None = None
         self._first = self._update = 0
 
     def step(self, update: int) -> None:

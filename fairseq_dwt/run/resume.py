@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import zipfile
-from typing import IO, Any, Dict, Optional
+from typing import IO, Any
 
 import fairseq_cli.train
 from fairseq import checkpoint_utils
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _EARLY_STOPPING = "early_stopping"
 _LOCK = ".lock"
 #: Locks on run folders, which end with this process however it ends.
-_HELD: Dict[str, IO[str]] = {}
+_HELD: dict[str, IO[str]] = {}
 
 
 def hold_folder(root: DictConfig) -> None:
@@ -55,14 +55,14 @@ def hold_folder(root: DictConfig) -> None:
     _HELD[folder] = file
 
 
-def early_stopping_state() -> Dict[str, Any]:
+def early_stopping_state() -> dict[str, Any]:
     """fairseq's patience count, which it does not save: for the task's state in a checkpoint."""
     function = fairseq_cli.train.should_stop_early
     names = ("best", "num_runs")
     return {_EARLY_STOPPING: {n: getattr(function, n) for n in names if hasattr(function, n)}}
 
 
-def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
+def resume(root: DictConfig) -> dict[str, Any] | None:
     """Put back what fairseq keeps on its functions, and do not train on where a run has ended.
 
     In a multirun the functions still hold the last job's values; after a restart they hold none.
@@ -107,7 +107,7 @@ def resume(root: DictConfig) -> Optional[Dict[str, Any]]:
     return None
 
 
-def checkpoint_to_resume(root: DictConfig) -> Optional[str]:
+def checkpoint_to_resume(root: DictConfig) -> str | None:
     """The checkpoint that fairseq will resume from, if any."""
     checkpoint = root.checkpoint
     path = os.path.join(checkpoint.save_dir, "checkpoint_last.pt")

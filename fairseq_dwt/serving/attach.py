@@ -6,8 +6,6 @@ detaching can drift. Both cost time and memory proportional to the delta, not to
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
-
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +35,7 @@ class DeltaHost:
             precision than its file's needs the file's.
     """
 
-    def __init__(self, model: nn.Module, base: Optional[str] = None):
+    def __init__(self, model: nn.Module, base: str | None = None):
         self.model = model
         self.base = base_fingerprint(model) if base is None else base
         self._parameters = {
@@ -47,14 +45,14 @@ class DeltaHost:
             if canonical is not None
         }
         # in the order in which they overwrite each other, with what each has overwritten
-        self._stack: List[Tuple[str, Delta, Dict[str, Tensor]]] = []
+        self._stack: list[tuple[str, Delta, dict[str, Tensor]]] = []
 
     @property
-    def attached(self) -> List[str]:
+    def attached(self) -> list[str]:
         """Names of the attached deltas; later ones win where they overlap."""
         return [name for name, _, _ in self._stack]
 
-    def attach(self, name: str, delta: Delta, wins: Optional[bool] = None) -> None:
+    def attach(self, name: str, delta: Delta, wins: bool | None = None) -> None:
         """Put a delta's columns in place and its head into ``classification_heads[name]``.
 
         Args:
@@ -137,7 +135,7 @@ def base_fingerprint(model: nn.Module) -> str:
 
 
 def check_delta(
-    model: nn.Module, base: str, name: str, delta: Delta, replaced: Optional[List[str]] = None
+    model: nn.Module, base: str, name: str, delta: Delta, replaced: list[str] | None = None
 ) -> None:
     """Refuse a delta of another model, or a name that ``classification_heads`` cannot take.
 

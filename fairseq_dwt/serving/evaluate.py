@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Dict, List
 
 import torch
 from fairseq.data import FairseqDataset
@@ -33,7 +32,7 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     batch_size: int = 32,
     progress: bool = False,
-) -> Dict[str, Dict[str, float]]:
+) -> dict[str, dict[str, float]]:
     """Score a checkpoint of stage 2, of stage 1 or of full fine-tuning.
 
     Args:
@@ -102,7 +101,7 @@ def evaluate(
     return found
 
 
-def _fitting_rows(rows: FairseqDataset, limit: int, tuned: Tuned, where: str) -> List[int]:
+def _fitting_rows(rows: FairseqDataset, limit: int, tuned: Tuned, where: str) -> list[int]:
     """The rows that the run validated on (DwtError where it would have failed at one)."""
     kept = [row for row in range(len(rows)) if int(rows.size(row)) <= limit]
     long = len(rows) - len(kept)
@@ -119,7 +118,7 @@ def _fitting_rows(rows: FairseqDataset, limit: int, tuned: Tuned, where: str) ->
 
 
 def _head_name(tuned: Tuned) -> str:
-    names: List[str] = sorted(
+    names: list[str] = sorted(
         name.split(".")[1] for name in tuned.tensors if name.endswith(".out_proj.weight")
         and name.startswith("classification_heads.")
     )  # fmt: skip

@@ -10,7 +10,8 @@ shared by all rows; the rest reads and writes k numbers of the input and all of 
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,14 +46,14 @@ class MixedTasks:
         base: as for :class:`~fairseq_dwt.serving.attach.DeltaHost`.
     """
 
-    def __init__(self, model: nn.Module, base: Optional[str] = None):
+    def __init__(self, model: nn.Module, base: str | None = None):
         self.model = model
         self.base = base_fingerprint(model) if base is None else base
         self._rows = _Rows()
-        self._tasks: List[str] = []
+        self._tasks: list[str] = []
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-        self._layers: Dict[str, _MixedLinear] = {}
-        self._matrices: Dict[str, Matrix] = ticket_layers(shapes)
+        self._layers: dict[str, _MixedLinear] = {}
+        self._matrices: dict[str, Matrix] = ticket_layers(shapes)
         modules = dict(model.named_modules())
         for name in self._matrices:
             if type(modules[name]) is not nn.Linear:
@@ -63,7 +64,7 @@ class MixedTasks:
             self._layers[name] = _MixedLinear.of(modules[name], self._rows)
 
     @property
-    def tasks(self) -> List[str]:
+    def tasks(self) -> list[str]:
         """Names of the tasks that it serves."""
         return list(self._tasks)
 
@@ -99,7 +100,7 @@ class MixedTasks:
         self._tasks.remove(name)
         del self.model.classification_heads[name]  # type: ignore[union-attr, operator]
 
-    def buffers(self) -> List[Tensor]:
+    def buffers(self) -> list[Tensor]:
         """What it keeps beside the model's own weights: stacked columns, biases, heads."""
         stacked = [layer.stacked() for layer in self._layers.values()]
         heads: Any = self.model.classification_heads
@@ -114,7 +115,7 @@ class MixedTasks:
             layer.__class__ = nn.Linear  # type: ignore[assignment]
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, tasks: Sequence[str]) -> List[Tensor]:
+    def __call__(self, tokens: Tensor, tasks: Sequence[str]) -> list[Tensor]:
         """Logits of each row, by its own task.
 
         Args:
@@ -141,7 +142,7 @@ class MixedTasks:
         finally:
             self._rows.task = None
 
-    def _logits(self, tokens: Tensor, tasks: Sequence[str]) -> List[Tensor]:
+    def _logits(self, tokens: Tensor, tasks: Sequence[str]) -> list[Tensor]:
         features = self.model(tokens, features_only=True)[0]
         if self._rows.layers_left:
             raise DwtError(
@@ -150,7 +151,7 @@ class MixedTasks:
                 "fairseq_dwt.model.encoder.use_sdpa(model)"
             )
         heads: Any = self.model.classification_heads
-        logits: List[Tensor] = [features] * len(tasks)
+        logits: list[Tensor] = [features] * len(tasks)
         # the tasks are known here; a GPU need not be asked and waited for
         for name in sorted(set(tasks)):
             rows = [row for row, task in enumerate(tasks) if task == name]
@@ -167,7 +168,7 @@ class MixedTasks:
 class _Rows:
     """The task of each row of the batch that is under way; layers that have not yet seen it."""
 
-    task: Optional[Tensor] = None
+    task: Tensor | None = None
     layers_left = 0
 
 
@@ -175,9 +176,9 @@ class _MixedLinear(nn.Linear):
     """A linear layer with a delta of its own for each row."""
 
     _rows: _Rows
-    _columns: List[Optional[Tuple[Tensor, Tensor]]]
-    _biases: List[Optional[Tensor]]
-    _stacked: Optional[Tuple[Tensor, Tensor, Optional[Tensor]]]
+    _columns: list[tuple[Tensor, Tensor] | None]
+    _biases: list[Tensor | None]
+    _stacked: tuple[Tensor, Tensor, Tensor | None] | None
 
     @classmethod
     def of(cls, linear: nn.Module, rows: _Rows) -> _MixedLinear:
@@ -188,9 +189,7 @@ class _MixedLinear(nn.Linear):
         linear._rows, linear._columns, linear._biases, linear._stacked = rows, [], [], None
         return linear
 
-    def add(
-        self, columns: Optional[Tuple[Optional[Tensor], Tensor]], bias: Optional[Tensor]
-    ) -> None:
+    def add(self, columns: tuple[Tensor | None, Tensor] | None, bias: Tensor | None) -> None:
         """A task's columns, (k,) and (out_features, k), and bias, (out_features,)."""
         weight = self.weight
         if columns is None or columns[0] is None:
@@ -222,14 +221,14 @@ class _MixedLinear(nn.Linear):
             y.addcmul_(selected[:, :, i : i + 1], delta[:, i])
         return y if biases is None else y.add_(biases[task])
 
-    def stacked(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def stacked(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """All tasks' columns: index (tasks, k), deltas (tasks, k, out_features), zero past a task's
         own k; biases (tasks, out_features), None where no task has one. Made when first needed."""
         if self._stacked is None:
             self._stacked = self._stack()
         return self._stacked
 
-    def _stack(self) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def _stack(self) -> tuple[Tensor, Tensor, Tensor | None]:
         weight = self.weight
         tasks, k = len(self._columns), max([len(c[0]) for c in self._columns if c] or [0])
         index = torch.zeros(tasks, k, dtype=torch.int64, device=weight.device)

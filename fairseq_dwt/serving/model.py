@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from types import SimpleNamespace
-from typing import Union
 
 import torch
 from fairseq.models.roberta import RobertaModel
@@ -33,7 +32,7 @@ class _Vocabulary:
 
 def load_roberta(
     pretrained: Pretrained,
-    device: Union[str, torch.device] = "cpu",
+    device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
     """The encoder of ``pretrained``, without heads, in evaluation mode.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class Predictor:
         pretrained: Pretrained,
         encode: Encoder,
         dictionary: str,
-        device: Union[str, torch.device] = "cpu",
+        device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         batch_size: int = 32,
     ):
@@ -80,7 +80,7 @@ class Predictor:
     @torch.no_grad()
     def __call__(
         self, delta: Delta, examples: Sequence[Sequence[str]], progress: bool = False
-    ) -> List[Prediction]:
+    ) -> list[Prediction]:
         """Predict the labels of ``examples``.
 
         Args:
@@ -96,7 +96,7 @@ class Predictor:
         try:
             encoded = self.tokens(delta, examples)
             order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
-            outputs: List[Tensor] = [torch.empty(0)] * len(encoded)
+            outputs: list[Tensor] = [torch.empty(0)] * len(encoded)
             starts = range(0, len(order), self._batch_size)
             for start in tqdm(starts, desc="predict", unit="batch", disable=not progress):
                 rows = order[start : start + self._batch_size]
@@ -113,7 +113,7 @@ class Predictor:
             self.host.detach(name)
         return [_prediction(delta, output) for output in outputs]
 
-    def tokens(self, delta: Delta, examples: Sequence[Sequence[str]]) -> List[Tensor]:
+    def tokens(self, delta: Delta, examples: Sequence[Sequence[str]]) -> list[Tensor]:
         """Token indices of each example, int64 (length,), as fairseq's task builds them.
 
         An example that is too long for the model is cut to ``max_positions`` as the task's run cut
@@ -143,7 +143,7 @@ class Predictor:
         end, truncate = self._dictionary.eos(), delta.settings.get(SHORTEN) == "truncate"
         encoded, cut = [], 0
         for example in examples:
-            ids: List[int] = []
+            ids: list[int] = []
             for begin, _ in zip(sides, example):
                 ids += [] if begin is None else [int(begin)]
                 ids += [index_of(token, unknown) for token in next(lines).split()] + [end]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 from ..errors import DwtError
 
@@ -23,9 +22,9 @@ class Columns:
         counts: out-weighted parameters of each, or None where the ticket was not counted.
     """
 
-    shape: Tuple[int, int]
-    columns: Tuple[int, ...]
-    counts: Optional[Tuple[int, ...]] = None
+    shape: tuple[int, int]
+    columns: tuple[int, ...]
+    counts: tuple[int, ...] | None = None
 
 
 def check_columns(name: str, entry: Columns) -> None:

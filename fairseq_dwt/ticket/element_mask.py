@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,12 +50,12 @@ class ElementMask:
         return sum(int(mask.sum()) for mask in self.masks.values())
 
     @property
-    def sparsity(self) -> Optional[float]:
+    def sparsity(self) -> float | None:
         """Trained entries / all pre-trained parameters, in [0, 1]; None if unknown."""
         total = self.origin.base_parameters
         return None if not total else self.num_parameters / total
 
-    def top(self, k: Optional[int]) -> ElementMask:
+    def top(self, k: int | None) -> ElementMask:
         """Itself: a mask has no columns to rank; k must be None.
 
         Raises:
@@ -71,11 +72,11 @@ class ElementMask:
         return f"{100 * self.num_parameters / entries:.2g} %"
 
     @property
-    def shapes(self) -> Dict[str, Tuple[int, int]]:
+    def shapes(self) -> dict[str, tuple[int, int]]:
         """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
         return {name: (mask.shape[0], mask.shape[1] - 1) for name, mask in self.masks.items()}
 
-    def parts(self, matrices: Sequence[Matrix]) -> Dict[str, Part]:
+    def parts(self, matrices: Sequence[Matrix]) -> dict[str, Part]:
         """The parameters of ``matrices`` that train: ``{canonical name: their part}``."""
         parts = {}
         for matrix in matrices:
@@ -107,7 +108,7 @@ class ElementMask:
             digest.update(pack(self.masks[name]).numpy().data)
         return digest.hexdigest()
 
-    def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
+    def check_fits(self, matrices: Sequence[Matrix], base: str | None, where: str) -> None:
         """Refuse a model that this mask was not made for (DwtError)."""
         check_shapes(self.shapes, matrices, where)
         check_base(self.origin.base, base, self.origin.init, where)
@@ -138,7 +139,7 @@ class ElementMask:
         metadata, tensors = read_safetensors(path, FORMAT, VERSION)
         told = metadata.pop("sha256", None)
         check_checksum(path, told, checksum(metadata, tensors), "write it again")
-        masks: Dict[str, torch.Tensor] = {}
+        masks: dict[str, torch.Tensor] = {}
         try:
             origin = json.loads(metadata["origin"])
             shapes = json.loads(metadata["shapes"])
@@ -157,7 +158,7 @@ def pack(mask: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.packbits(mask.contiguous().numpy().reshape(-1)))
 
 
-def unpack(packed: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
+def unpack(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """The inverse of :func:`pack`; ValueError where the bytes are not those of ``shape``."""
     if len(shape) != 2 or not all(type(size) is int and size > 0 for size in shape):
         raise ValueError(f"expected a shape (out_features, in_features + 1), got {shape}")
@@ -171,4 +172,4 @@ def unpack(packed: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
 
 
 #: Either kind of ticket: both answer the same questions.
-AnyTicket = Union[Ticket, ElementMask]
+AnyTicket = Ticket | ElementMask

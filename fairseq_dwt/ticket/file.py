@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Dict, FrozenSet, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DwtError
 from ..files import check_checksum
@@ -32,19 +33,19 @@ def to_text(ticket: Ticket) -> str:
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     rows = []
     for name, e in ticket.matrices.items():
-        row: Dict[str, Any] = {"name": name, "shape": e.shape, "columns": e.columns}
+        row: dict[str, Any] = {"name": name, "shape": e.shape, "columns": e.columns}
         if e.counts is not None:
             row["counts"] = e.counts
         rows.append("    " + json.dumps(row))
     body = ",\n".join(rows)
 
-    def text(lines: List[str]) -> str:
+    def text(lines: list[str]) -> str:
         return "{\n" + "\n".join(lines) + '\n  "matrices": [\n' + body + "\n  ]\n}\n"
 
     return text([*lines, f'  "sha256": "{_checksum(json.loads(text(lines)))}",'])
 
 
-def from_text(text: str, where: str) -> Tuple[Dict[str, Columns], Origin, bool, FrozenSet[str]]:
+def from_text(text: str, where: str) -> tuple[dict[str, Columns], Origin, bool, frozenset[str]]:
     """What JSON text holds: a ticket's matrices, origin, whether it is ranked, unknown matrices.
 
     Raises:
@@ -69,7 +70,7 @@ def from_text(text: str, where: str) -> Tuple[Dict[str, Columns], Origin, bool, 
     check_checksum(where, told, _checksum(data), remedy)
     origin = {k: data[k] for k in Origin.__dataclass_fields__ if data.get(k) is not None}
     check_origin(where, origin)
-    matrices: Dict[str, Columns] = {}
+    matrices: dict[str, Columns] = {}
     rows = data.get("matrices")
     if not isinstance(rows, list):
         raise DwtError(f'{where}: expected a list "matrices", got {type(rows).__name__}')
@@ -91,13 +92,13 @@ def _checksum(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _read_row(where: str, row: Any) -> Tuple[str, Columns]:
+def _read_row(where: str, row: Any) -> tuple[str, Columns]:
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
         raise DwtError(
             f'{where}: expected matrices as {{"name", "shape", "columns"}}, got {row!r:.80}'
         )
     name = row["name"]
-    lists: Dict[str, Any] = {key: row.get(key) for key in ("shape", "columns", "counts")}
+    lists: dict[str, Any] = {key: row.get(key) for key in ("shape", "columns", "counts")}
     for key, value in lists.items():
         if key == "counts" and value is None:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence
+from collections.abc import Sequence
 
 from ..errors import DwtError
 from .element_mask import AnyTicket, ElementMask

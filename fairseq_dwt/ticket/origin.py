@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DwtError
 from ..model.names import Matrix
@@ -35,16 +36,16 @@ class Origin:
     """
 
     method: str
-    base: Optional[str] = None
-    base_parameters: Optional[int] = None
-    init: Optional[str] = None
-    task: Optional[str] = None
-    sigma: Optional[float] = None
-    l1_lambda: Optional[float] = None
-    num_updates: Optional[int] = None
-    num_batches: Optional[int] = None
-    seed: Optional[int] = None
-    made_by: Optional[str] = None
+    base: str | None = None
+    base_parameters: int | None = None
+    init: str | None = None
+    task: str | None = None
+    sigma: float | None = None
+    l1_lambda: float | None = None
+    num_updates: int | None = None
+    num_batches: int | None = None
+    seed: int | None = None
+    made_by: str | None = None
 
 
 def origin_of(method: str, pretrained: Pretrained, **known: Any) -> Origin:
@@ -60,7 +61,7 @@ def origin_of(method: str, pretrained: Pretrained, **known: Any) -> Origin:
 
 
 def check_shapes(
-    shapes: Mapping[str, Tuple[int, int]], matrices: Sequence[Matrix], where: str
+    shapes: Mapping[str, tuple[int, int]], matrices: Sequence[Matrix], where: str
 ) -> None:
     """Refuse ``{matrix name: shape}`` that the model's matrices do not have (DwtError)."""
     known = {m.name: m for m in matrices}
@@ -77,9 +78,7 @@ def check_shapes(
             )
 
 
-def check_base(
-    made_for: Optional[str], base: Optional[str], init: Optional[str], where: str
-) -> None:
+def check_base(made_for: str | None, base: str | None, init: str | None, where: str) -> None:
     """Refuse a ticket whose pre-trained fingerprint is known and another one (DwtError)."""
     if made_for is not None and base is not None and made_for != base:
         raise DwtError(
@@ -88,7 +87,7 @@ def check_base(
         )
 
 
-_ORIGIN_TYPES: Dict[str, Tuple[type, ...]] = {
+_ORIGIN_TYPES: dict[str, tuple[type, ...]] = {
     "method": (str,),
     "base": (str,),
     "base_parameters": (int,),

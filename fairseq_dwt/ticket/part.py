@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -22,9 +21,9 @@ class Part:
         entries: int64 (n,), row-major, where single entries are; else None. Both None: all of it.
     """
 
-    shape: Tuple[int, ...]
-    columns: Optional[Tensor] = None
-    entries: Optional[Tensor] = None
+    shape: tuple[int, ...]
+    columns: Tensor | None = None
+    entries: Tensor | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -32,7 +31,7 @@ class Part:
         return self.columns is None and self.entries is None
 
     @property
-    def values_shape(self) -> Tuple[int, ...]:
+    def values_shape(self) -> tuple[int, ...]:
         """Shape of this part's values: (out_features, k), (n,), or the parameter's."""
         if self.columns is not None:
             return self.shape[0], len(self.columns)
@@ -52,7 +51,7 @@ class Part:
             entries=None if entries is None else entries.to(device),
         )
 
-    def mask(self, device: Optional[torch.device] = None) -> Tensor:
+    def mask(self, device: torch.device | None = None) -> Tensor:
         """True at these entries: bool, (1, in_features) for columns, else the parameter's shape."""
         if self.columns is not None:
             mask = torch.zeros(1, self.shape[1], dtype=torch.bool)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any, Dict, FrozenSet, List, Tuple
+from typing import Any
 
 from ..errors import DwtError
 from ..model.names import KIND_OF_MODULE, KINDS
@@ -34,7 +34,7 @@ class Similarity:
         pooled_chance: the same for :attr:`pooled`, at the expected overlap.
     """
 
-    matrices: Dict[str, float]
+    matrices: dict[str, float]
     pooled: float
     chance: float
     pooled_chance: float
@@ -45,14 +45,14 @@ class Similarity:
         return mean(self.matrices.values())
 
     @property
-    def by_kind(self) -> Dict[str, float]:
+    def by_kind(self) -> dict[str, float]:
         """The mean over the matrices of each kind; kinds without a matrix are left out."""
-        groups: Dict[str, List[float]] = {kind: [] for kind in KINDS}
+        groups: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for name, value in self.matrices.items():
             groups[KIND_OF_MODULE[name.split(".", 2)[2]]].append(value)
         return {kind: mean(values) for kind, values in groups.items() if values}
 
-    def summary(self) -> Dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """All figures by name, for JSON."""
         return {
             "per_matrix": self.per_matrix,
@@ -80,8 +80,8 @@ def similarity(a: Ticket, b: Ticket) -> Similarity:
     """
     check_base(a.origin.base, b.origin.base, a.origin.init, "similarity")
     unknown = a.unknown | b.unknown
-    matrices: Dict[str, float] = {}
-    expected: List[float] = []
+    matrices: dict[str, float] = {}
+    expected: list[float] = []
     shared, total, shared_by_chance = 0, 0, 0.0
     for name in dict.fromkeys([*a.matrices, *b.matrices]):
         if name in unknown:
@@ -104,7 +104,7 @@ def similarity(a: Ticket, b: Ticket) -> Similarity:
     )
 
 
-def _columns(a: Ticket, b: Ticket, name: str) -> Tuple[FrozenSet[int], FrozenSet[int], int]:
+def _columns(a: Ticket, b: Ticket, name: str) -> tuple[frozenset[int], frozenset[int], int]:
     entries = [ticket.matrices.get(name) for ticket in (a, b)]
     shapes = {entry.shape for entry in entries if entry is not None}
     if len(shapes) > 1:

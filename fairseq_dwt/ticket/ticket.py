@@ -11,17 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import (
-    Callable,
     ClassVar,
-    Dict,
-    FrozenSet,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 import torch
@@ -59,7 +52,7 @@ class Ticket:
     #: Whether the order of the columns is a ranking. The sets of the paper's appendix are not.
     ranked: bool = True
     #: Matrices of which nothing is known, unlike those that are known to have no column.
-    unknown: FrozenSet[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, entry in self.matrices.items():
@@ -74,12 +67,12 @@ class Ticket:
         return sum(e.shape[0] * len(e.columns) for e in self.matrices.values())
 
     @property
-    def sparsity(self) -> Optional[float]:
+    def sparsity(self) -> float | None:
         """Trained ticket parameters / all pre-trained parameters, in [0, 1]; None if unknown."""
         total = self.origin.base_parameters
         return None if not total else self.num_parameters / total
 
-    def top(self, k: Optional[int]) -> Ticket:
+    def top(self, k: int | None) -> Ticket:
         """The ticket of the k most dominated columns of each matrix; None keeps all.
 
         Raises:
@@ -121,7 +114,7 @@ class Ticket:
         return self._combined("difference", other, lambda a, b: [c for c in a if c not in b])
 
     def _combined(
-        self, method: str, other: Ticket, choose: Callable[[List[int], List[int]], List[int]]
+        self, method: str, other: Ticket, choose: Callable[[list[int], list[int]], list[int]]
     ) -> Ticket:
         check_base(self.origin.base, other.origin.base, self.origin.init, method)
         matrices = {}
@@ -159,11 +152,11 @@ class Ticket:
         return str(self.k)
 
     @property
-    def shapes(self) -> Dict[str, Tuple[int, int]]:
+    def shapes(self) -> dict[str, tuple[int, int]]:
         """``{matrix name: (out_features, in_features)}`` of the matrices that it trains in."""
         return {name: entry.shape for name, entry in self.matrices.items()}
 
-    def parts(self, matrices: Sequence[Matrix]) -> Dict[str, Part]:
+    def parts(self, matrices: Sequence[Matrix]) -> dict[str, Part]:
         """The parameters of ``matrices`` that train: ``{canonical name: their part}``."""
         parts = {}
         for matrix in matrices:
@@ -184,7 +177,7 @@ class Ticket:
         trained = {n: (e.shape, sorted(e.columns)) for n, e in self.matrices.items()}
         return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
 
-    def check_fits(self, matrices: Sequence[Matrix], base: Optional[str], where: str) -> None:
+    def check_fits(self, matrices: Sequence[Matrix], base: str | None, where: str) -> None:
         """Refuse a model that this ticket was not made for.
 
         Args:

@@ -18,7 +18,7 @@ fp32 copies, all-reduce and, but for one matrix at a time, the dense gradient.
 from __future__ import annotations
 
 import abc
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ class CompactLinear(nn.Module, abc.ABC):
         self.weight = linear.weight.requires_grad_(False)
 
     @abc.abstractmethod
-    def parts(self) -> Dict[str, Tuple[str, Part]]:
+    def parts(self) -> dict[str, tuple[str, Part]]:
         """``{name of a compact tensor: (name of its whole, which part of it)}``."""
 
     def write_back(self) -> None:
@@ -102,7 +102,7 @@ class ColumnLinear(CompactLinear):
         self.columns = nn.Parameter(self.weight.detach().index_select(1, self.index))
         self.bias = linear.bias.requires_grad_(train_bias)
 
-    def parts(self) -> Dict[str, Tuple[str, Part]]:
+    def parts(self) -> dict[str, tuple[str, Part]]:
         """The columns of the weight."""
         return {"columns": ("weight", Part(tuple(self.weight.shape), columns=self.index))}
 
@@ -126,7 +126,7 @@ class ElementLinear(CompactLinear):
         bias_entries: trained entries of b, likewise.
     """
 
-    def __init__(self, linear: nn.Linear, weight: Optional[Part], bias: Optional[Part]):
+    def __init__(self, linear: nn.Linear, weight: Part | None, bias: Part | None):
         super().__init__(linear)
         self.bias = linear.bias.requires_grad_(False)
         for whole, part in (("weight", weight), ("bias", bias)):
@@ -143,7 +143,7 @@ class ElementLinear(CompactLinear):
                 name, nn.Parameter(parameter.reshape(-1).index_select(0, index))
             )
 
-    def parts(self) -> Dict[str, Tuple[str, Part]]:
+    def parts(self) -> dict[str, tuple[str, Part]]:
         """The entries of the weight, and of the bias, where some train."""
         parts = {}
         for whole in ("weight", "bias"):
@@ -177,7 +177,7 @@ class _ColumnLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, selected = ctx.saved_tensors
         needs_x, _, needs_bias, _, _ = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])
@@ -193,17 +193,17 @@ class _ElementLinear(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        weight_entries: Optional[Tensor],
-        bias_entries: Optional[Tensor],
-        weight_index: Optional[Tensor],
-        bias_index: Optional[Tensor],
+        weight_entries: Tensor | None,
+        bias_entries: Tensor | None,
+        weight_index: Tensor | None,
+        bias_index: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(None if weight_index is None else x, weight, weight_index, bias_index)
         return F.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, weight_index, bias_index = ctx.saved_tensors
         rows = grad.reshape(-1, grad.shape[-1])
         grad_x = _times(grad, rows, weight) if ctx.needs_input_grad[0] else None
@@ -255,7 +255,7 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
 
 
 def _compact_layer(
-    name: str, linear: nn.Module, weight: Optional[Part], bias: Optional[Part]
+    name: str, linear: nn.Module, weight: Part | None, bias: Part | None
 ) -> nn.Module:
     # fairseq's quantization noise is a hook
     hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
@@ -272,7 +272,7 @@ def _compact_layer(
     return linear
 
 
-def compact_layers(model: nn.Module) -> List[CompactLinear]:
+def compact_layers(model: nn.Module) -> list[CompactLinear]:
     """The layers of ``model`` that :func:`make_compact` made."""
     return [module for module in model.modules() if isinstance(module, CompactLinear)]
 

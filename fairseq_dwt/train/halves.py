@@ -9,7 +9,8 @@ exactly only from them.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Tuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ _SCALER = (
 )
 
 
-def fp32_copies(optimizer: Any) -> Dict[Tensor, Tensor]:
+def fp32_copies(optimizer: Any) -> dict[Tensor, Tensor]:
     """The fp32 copies that a fairseq optimizer steps.
 
     Args:
@@ -44,7 +45,7 @@ def fp32_copies(optimizer: Any) -> Dict[Tensor, Tensor]:
     copies = getattr(optimizer, "fp32_params", None)
     if copies is None:
         return {}
-    parameters: List[Tensor] = list(optimizer.fp16_params)
+    parameters: list[Tensor] = list(optimizer.fp16_params)
     if isinstance(copies, Mapping):
         # flattened: one tensor a device, in the parameters' order
         (flat,) = copies.values()
@@ -53,8 +54,8 @@ def fp32_copies(optimizer: Any) -> Dict[Tensor, Tensor]:
 
 
 def state(
-    optimizer: Any, named: Iterable[Tuple[str, nn.Parameter]], weights: bool = True
-) -> Dict[str, Any]:
+    optimizer: Any, named: Iterable[tuple[str, nn.Parameter]], weights: bool = True
+) -> dict[str, Any]:
     """What a checkpoint must keep of half-precision training beside what fairseq saves.
 
     Args:
@@ -76,7 +77,7 @@ def state(
 
 
 def load_state(
-    saved: Mapping[str, Any], optimizer: Any, named: Iterable[Tuple[str, nn.Parameter]]
+    saved: Mapping[str, Any], optimizer: Any, named: Iterable[tuple[str, nn.Parameter]]
 ) -> None:
     """Put back what :func:`state` gave, in whichever precision the run goes on.
 

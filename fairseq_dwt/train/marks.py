@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ __all__ = ["Mark", "mark_of", "mark_trained"]
 class Mark:
     """Which entries of a parameter train. Travels to the optimizer as ``parameter.param_group``."""
 
-    def __init__(self, part: Part, parameter: Optional[nn.Parameter] = None):
+    def __init__(self, part: Part, parameter: nn.Parameter | None = None):
         self.part = part
         self._parameter = None if parameter is None else weakref.ref(parameter)
 
@@ -33,7 +33,7 @@ class Mark:
         return self.part
 
 
-def mark_trained(parameter: nn.Parameter, part: Optional[Part] = None) -> Mark:
+def mark_trained(parameter: nn.Parameter, part: Part | None = None) -> Mark:
     """Tell the optimizer that this part of ``parameter`` trains; None stands for all of it."""
     # fairseq's fp32 copies keep few attributes of a parameter; param_group is the one that both
     # fairseqs copy, and it is meant for this: what the optimizer must know of the parameter.

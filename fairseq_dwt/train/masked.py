@@ -9,7 +9,7 @@ during a step, a copy of each matrix.
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .marks import Mark, mark_trained
 __all__ = ["freeze_outside", "frozen_entries_kept", "trained_parts"]
 
 
-def trained_parts(model: nn.Module, ticket: AnyTicket) -> Dict[str, Part]:
+def trained_parts(model: nn.Module, ticket: AnyTicket) -> dict[str, Part]:
     """The parameters of ``model`` that train inside ``ticket``, the heads' among them: by name."""
     shapes = parameter_shapes(model)
     parts = {name: Part(tuple(shape)) for name, shape in shapes.items() if is_head(name)}

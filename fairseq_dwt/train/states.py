@@ -8,8 +8,9 @@ run may be resumed in another mode than it was begun in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from ..ticket.part import Part
 __all__ = ["Layout", "from_file", "to_file"]
 
 #: Per parameter: what a torch optimizer keeps of it.
-State = Dict[str, Any]
+State = dict[str, Any]
 
 
 class Layout:
@@ -48,7 +49,7 @@ class Layout:
         return into
 
 
-def to_file(state: Dict[str, Any], layout: Layout) -> Dict[str, Any]:
+def to_file(state: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """A torch optimizer's state dict, its moments reduced to the trained entries.
 
     Args:
@@ -68,7 +69,7 @@ def to_file(state: Dict[str, Any], layout: Layout) -> Dict[str, Any]:
     return {**state, "state": reduced, "trained_entries": list(layout.sizes)}
 
 
-def from_file(saved: Dict[str, Any], layout: Layout, like: Dict[str, Any]) -> Dict[str, Any]:
+def from_file(saved: dict[str, Any], layout: Layout, like: dict[str, Any]) -> dict[str, Any]:
     """The inverse of :func:`to_file`, for an optimizer of any layout of the same entries.
 
     Args:
@@ -80,13 +81,13 @@ def from_file(saved: Dict[str, Any], layout: Layout, like: Dict[str, Any]) -> Di
         DwtError: the file's entries are not those that train, or its optimizer keeps states that
             are not one number per entry and the layout has changed.
     """
-    sizes: List[int] = saved.get("trained_entries", [])
+    sizes: list[int] = saved.get("trained_entries", [])
     if sum(sizes) != sum(layout.sizes):
         raise DwtError(
             f"checkpoint: expected optimizer states of {sum(layout.sizes):,} trained entries, got "
             f"{sum(sizes):,}; this run trains another ticket: choose another hydra.run.dir"
         )
-    states: List[State] = [saved["state"].get(i, {}) for i in range(len(sizes))]
+    states: list[State] = [saved["state"].get(i, {}) for i in range(len(sizes))]
     if sizes != layout.sizes:
         states = _regroup(states, sizes, layout.sizes)
     restored = {}
@@ -105,14 +106,14 @@ def from_file(saved: Dict[str, Any], layout: Layout, like: Dict[str, Any]) -> Di
     return {"state": {i: s for i, s in restored.items() if s}, "param_groups": groups}
 
 
-def _regroup(states: List[State], old: Sequence[int], new: Sequence[int]) -> List[State]:
+def _regroup(states: list[State], old: Sequence[int], new: Sequence[int]) -> list[State]:
     if not any(states):
         return [{} for _ in new]
     # the flattened parameter begins at the first entry: one number (a step count) is taken from it
     starts = dict(zip([0, *accumulate(old)], states))
-    regrouped: List[State] = [{} for _ in new]
+    regrouped: list[State] = [{} for _ in new]
     for key in next(s for s in states if s):
-        values: List[Any] = [s.get(key) for s in states]
+        values: list[Any] = [s.get(key) for s in states]
         if all(_is_moment(v, (size,)) for v, size in zip(values, old)):
             for state, entries in zip(regrouped, torch.cat(values).split(list(new))):
                 state[key] = entries

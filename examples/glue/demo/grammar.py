@@ -10,8 +10,8 @@ not a single sentence.
 
 import argparse
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, Set, Tuple
 
 from toy_english.acceptability import sister_sentences
 from toy_english.corpus import documents
@@ -19,7 +19,7 @@ from toy_english.entailment import pair
 from toy_english.sentiment import BAD, GOOD, Reviewer
 
 # A row without its label, and the label.
-Row = Tuple[Tuple[str, ...], int]
+Row = tuple[tuple[str, ...], int]
 SIZES = {"train": 4000, "dev": 800, "test": 100}
 # Seeds of the splits and of the corpus lie apart, so that changing a size changes nothing else.
 OFFSETS = {"train": 1, "dev": 2, "test": 3, "corpus.train": 4, "corpus.valid": 5}
@@ -42,17 +42,17 @@ def rte_row(rng: random.Random, split: str, label: int) -> Row:
     return pair(rng, entailed=bool(label)), label
 
 
-MAKERS: Dict[str, Callable[[random.Random, str, int], Row]] = {
+MAKERS: dict[str, Callable[[random.Random, str, int], Row]] = {
     "CoLA": cola_row,
     "SST-2": sst_row,
     "RTE": rte_row,
 }
 
 
-def task_rows(task: str, seed: int = 1) -> Dict[str, List[Row]]:
+def task_rows(task: str, seed: int = 1) -> dict[str, list[Row]]:
     """Rows of every split of a task, half of each label, no row twice in any split."""
-    seen: Set[Tuple[str, ...]] = set()
-    rows: Dict[str, List[Row]] = {}
+    seen: set[tuple[str, ...]] = set()
+    rows: dict[str, list[Row]] = {}
     for split in ("dev", "test", "train"):  # dev first: a larger training set leaves it as it is
         rng = random.Random(1000 * seed + 10 * sorted(MAKERS).index(task) + OFFSETS[split])
         rows[split] = []
@@ -65,7 +65,7 @@ def task_rows(task: str, seed: int = 1) -> Dict[str, List[Row]]:
     return rows
 
 
-def _lines(task: str, split: str, rows: List[Row]) -> List[str]:
+def _lines(task: str, split: str, rows: list[Row]) -> list[str]:
     """The lines of a TSV file as GLUE lays them out."""
     if split == "test":
         header = "index\tsentence1\tsentence2" if task == "RTE" else "index\tsentence"
@@ -80,7 +80,7 @@ def _lines(task: str, split: str, rows: List[Row]) -> List[str]:
     ]
 
 
-def write_rows(out: Path, task: str, splits: Dict[str, List[Row]]) -> None:
+def write_rows(out: Path, task: str, splits: dict[str, list[Row]]) -> None:
     """Write ``out/TASK/{train,dev,test}.tsv``."""
     folder = out / task
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,10 +95,10 @@ def write_tasks(out: Path, seed: int = 1) -> None:
         write_rows(out, task, task_rows(task, seed))
 
 
-def corpus_lines(count: int, seed: int = 1, split: str = "train") -> List[str]:
+def corpus_lines(count: int, seed: int = 1, split: str = "train") -> list[str]:
     """At least ``count`` sentences of running text, an empty line after each document."""
     rng = random.Random(1000 * seed + 900 + OFFSETS["corpus." + split])
-    lines: List[str] = []
+    lines: list[str] = []
     sentences = 0
     for document in documents(rng):
         lines += document + [""]

@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from grammar import write_corpus
 
@@ -123,14 +123,14 @@ def train(work: Path, args: argparse.Namespace) -> None:
     )
 
 
-def loss_curve(log: Path) -> Dict[str, List[Dict[str, float]]]:
+def loss_curve(log: Path) -> dict[str, list[dict[str, float]]]:
     """Training and held-out losses (bits per masked piece) from fairseq's JSON log."""
-    curve: Dict[str, List[Dict[str, float]]] = {"train": [], "valid": []}
+    curve: dict[str, list[dict[str, float]]] = {"train": [], "valid": []}
     for line in log.read_text(encoding="utf-8").splitlines():
         kind = "train" if "| train_inner |" in line else "valid" if "| valid |" in line else ""
         if not kind:
             continue
-        entry: Dict[str, Any] = json.loads(line[line.index("{") :])
+        entry: dict[str, Any] = json.loads(line[line.index("{") :])
         prefix = "" if kind == "train" else "valid_"
         curve[kind].append(
             {
@@ -175,7 +175,7 @@ def export(work: Path, out: Path) -> None:
         (out / name).write_bytes((work / name).read_bytes())
 
 
-def draw(curve: Dict[str, List[Dict[str, float]]], path: Path) -> None:
+def draw(curve: dict[str, list[dict[str, float]]], path: Path) -> None:
     """The loss curve as a figure."""
     import matplotlib
 

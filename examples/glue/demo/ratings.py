@@ -10,7 +10,6 @@ import argparse
 import html
 import random
 from pathlib import Path
-from typing import Dict
 
 #: The demo's names of the files.
 SOURCES = {
@@ -22,7 +21,7 @@ NEUTRAL = 0.5
 DEV = 500
 
 
-def labelled(path: Path) -> Dict[str, int]:
+def labelled(path: Path) -> dict[str, int]:
     """Each sentence once, and 1 where it is positive, 0 where negative.
 
     Args:

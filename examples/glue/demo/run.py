@@ -16,10 +16,10 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 from fetch import fetch
 from tqdm import tqdm
@@ -64,13 +64,13 @@ class Study:
 
     folder: str
     model: str
-    vocabulary: List[str]
-    tasks: Dict[str, str]
-    updates: Dict[str, int]
-    rates: Dict[str, str]
+    vocabulary: list[str]
+    tasks: dict[str, str]
+    updates: dict[str, int]
+    rates: dict[str, str]
     sentence: str
-    settings: List[str] = field(default_factory=list)
-    stage_1: List[str] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+    stage_1: list[str] = field(default_factory=list)
 
     def path(self, *names: str) -> str:
         """A path below the folder."""
@@ -137,9 +137,9 @@ class Training:
 
     def __init__(self, study: Study, jobs: int) -> None:
         self.study, self.jobs = study, jobs
-        self.folders: List[str] = []
+        self.folders: list[str] = []
 
-    def command(self, name: str, config: str, task: str, lr: str, *settings: str) -> List[str]:
+    def command(self, name: str, config: str, task: str, lr: str, *settings: str) -> list[str]:
         """The words after ``python``; the last is the run's folder."""
         study, updates = self.study, self.study.updates[task]
         return [
@@ -151,13 +151,13 @@ class Training:
             f"hydra.run.dir=runs/{name}",
         ]
 
-    def stage_1(self) -> List[str]:
+    def stage_1(self) -> list[str]:
         """Stage 1, on the first task."""
         settings = ["task.save_sigma_mask=true", "checkpoint.no_save=true", *self.study.stage_1]
         task, rate = next(iter(self.study.tasks)), self.study.rates["stage 1"]
         return self.command("stage_1", "dwt", task, rate, *settings)
 
-    def stage_2(self, methods: Dict[str, tuple], seeds: Sequence[int]) -> List[List[str]]:
+    def stage_2(self, methods: dict[str, tuple], seeds: Sequence[int]) -> list[list[str]]:
         """The methods, on the other tasks."""
         commands = []
         for task in list(self.study.tasks)[1:]:
@@ -174,7 +174,7 @@ class Training:
                 ]  # fmt: skip
         return commands
 
-    def __call__(self, commands: Sequence[List[str]]) -> None:
+    def __call__(self, commands: Sequence[list[str]]) -> None:
         """Run them all, and show how far they are."""
         for command in commands:
             print("   $ " + shlex.join(["python", *command]), flush=True)
@@ -186,7 +186,7 @@ class Training:
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(lambda command: self._run(command, bar), commands))
 
-    def _run(self, command: List[str], bar: tqdm) -> None:
+    def _run(self, command: list[str], bar: tqdm) -> None:
         folder = self.study.path(command[-1].partition("=")[2])
         self.folders.append(folder)
         log, done = os.path.join(folder, "hydra_train.log"), 0

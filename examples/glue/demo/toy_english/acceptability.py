@@ -1,7 +1,7 @@
 """Acceptable sentences and their broken sisters, for the task in CoLA's layout."""
 
 import random
-from typing import Callable, List, Optional, Tuple
+from collections.abc import Callable
 
 from examples.glue.demo.toy_english.clauses import (
     AGREEING,
@@ -24,7 +24,7 @@ OBJECT_OPTIONAL = (
     "hear see know break roll bounce kick grow breed harvest taste smell investigate translate"
 ).split()
 
-Broken = Optional[List[Token]]
+Broken = list[Token] | None
 
 
 def agreement_clause(maker: Maker, apart: float = 0.75) -> Clause:
@@ -52,13 +52,13 @@ def agreement_clause(maker: Maker, apart: float = 0.75) -> Clause:
     return clause
 
 
-def wrong_agreement(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_agreement(maker: Maker) -> tuple[list[Token], Broken]:
     """``the keys to the cabinet is rusty``."""
     clause = agreement_clause(maker, apart=0.5)
     return clause_tokens(clause), clause_tokens(clause, wrong_number=True)
 
 
-def wrong_determiner(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_determiner(maker: Maker) -> tuple[list[Token], Broken]:
     """``this cups``, ``several cup``."""
     good = clause_tokens(maker.clause())
     places = [
@@ -73,7 +73,7 @@ def wrong_determiner(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, good[:at] + [(maker.rng.choice(swap), "D")] + good[at + 1 :]
 
 
-def wrong_order(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_order(maker: Maker) -> tuple[list[Token], Broken]:
     """Two neighbours swapped that cannot stand that way round."""
     good = clause_tokens(maker.clause())
     bad_pairs = ("DN", "DA", "PD", "FD", "FV", "RF", "AN", "NR")
@@ -88,7 +88,7 @@ def wrong_order(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, good[:at] + [good[at + 1], good[at]] + good[at + 2 :]
 
 
-def missing_word(maker: Maker) -> Tuple[List[Token], Broken]:
+def missing_word(maker: Maker) -> tuple[list[Token], Broken]:
     """A word that cannot be missed is missing: a determiner of a singular noun, a preposition."""
     good = clause_tokens(maker.clause())
     places = []
@@ -106,7 +106,7 @@ def missing_word(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, good[:at] + good[at + 1 :]
 
 
-def wrong_gap(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_gap(maker: Maker) -> tuple[list[Token], Broken]:
     """``the soup that the cook tasted it``, or an object left out."""
     clause = maker.transitive(rich=0.15)
     if clause.object is None or clause.object.name:
@@ -126,7 +126,7 @@ def wrong_gap(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, clause_tokens(clause, gap="object")
 
 
-def wrong_form(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_form(maker: Maker) -> tuple[list[Token], Broken]:
     """``has chop``, ``will chopped``, ``did not chopped``."""
     clause = maker.transitive() if maker.chance(0.6) else maker.intransitive()
     verb = clause.verb
@@ -144,7 +144,7 @@ def wrong_form(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, good[:at] + [(wrong, "V")] + good[at + 1 :]
 
 
-def wrong_reflexive(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_reflexive(maker: Maker) -> tuple[list[Token], Broken]:
     """``the singers blame herself``."""
     subject = maker.person(names=0.15)
     if not subject.name and subject.modifier is None and maker.chance(0.7):
@@ -162,7 +162,7 @@ def wrong_reflexive(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, None  # "the cook blamed themselves": many accept it
 
 
-def wrong_selection(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_selection(maker: Maker) -> tuple[list[Token], Broken]:
     """A verb with an object of a class that it cannot take: ``the cook boiled the murder``."""
     clause = maker.transitive(rich=0.2)
     verb = clause.verb
@@ -189,7 +189,7 @@ def wrong_selection(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, clause_tokens(clause)
 
 
-def wrong_polarity(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_polarity(maker: Maker) -> tuple[list[Token], Broken]:
     """*ever* needs a negative word before it: ``some cook has ever sneezed``."""
     noun = maker.rng.choice(maker.topic.persons)
     subject = maker.noun_phrase(noun, 0.25, plural=maker.chance(0.4))
@@ -207,7 +207,7 @@ def wrong_polarity(maker: Maker) -> Tuple[List[Token], Broken]:
     return good, clause_tokens(clause)
 
 
-def wrong_connective(maker: Maker) -> Tuple[List[Token], Broken]:
+def wrong_connective(maker: Maker) -> tuple[list[Token], Broken]:
     """Two clauses, the second one wrong in its agreement."""
     first = clause_tokens(maker.intransitive(rich=0.1))
     second = agreement_clause(maker)
@@ -218,7 +218,7 @@ def wrong_connective(maker: Maker) -> Tuple[List[Token], Broken]:
     )
 
 
-BREAKERS: Tuple[Tuple[Callable[[Maker], Tuple[List[Token], Broken]], int], ...] = (
+BREAKERS: tuple[tuple[Callable[[Maker], tuple[list[Token], Broken]], int], ...] = (
     (wrong_agreement, 24),
     (wrong_determiner, 14),
     (wrong_order, 14),
@@ -232,7 +232,7 @@ BREAKERS: Tuple[Tuple[Callable[[Maker], Tuple[List[Token], Broken]], int], ...] 
 )
 
 
-def sister_sentences(rng: random.Random) -> Tuple[str, str, str]:
+def sister_sentences(rng: random.Random) -> tuple[str, str, str]:
     """A phenomenon, an acceptable sentence, and the same sentence broken."""
     makers = [maker for maker, _ in BREAKERS]
     weights = [weight for _, weight in BREAKERS]

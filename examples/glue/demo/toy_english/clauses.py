@@ -17,11 +17,11 @@ M     adverb, time, negation, connective, comma
 """
 
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
+from typing import Optional
 
 from examples.glue.demo.toy_english.words import VOWELS, Noun, Verb
 
-Token = Tuple[str, str]
+Token = tuple[str, str]
 
 # Tenses whose finite verb shows the number of its subject (others, like the past, do not).
 AGREEING = ("present", "perfect", "progressive", "past progressive")
@@ -31,13 +31,13 @@ AGREEING = ("present", "perfect", "progressive", "past progressive")
 class Phrase:
     """A noun phrase; ``name`` replaces noun and determiner."""
 
-    noun: Optional[Noun] = None
+    noun: Noun | None = None
     plural: bool = False
     determiner: str = "the"
-    adjectives: List[str] = field(default_factory=list)
+    adjectives: list[str] = field(default_factory=list)
     name: str = ""
-    female: Optional[bool] = None
-    modifier: Optional[Tuple[str, "Phrase"]] = None
+    female: bool | None = None
+    modifier: tuple[str, "Phrase"] | None = None
     relative: Optional["Relative"] = None
     conjunct: Optional["Phrase"] = None
     reflexive: bool = False
@@ -73,16 +73,16 @@ class Clause:
     """Subject, predicate and what goes with it; ``complement`` makes it a clause with *be*."""
 
     subject: Phrase
-    verb: Optional[Verb] = None
-    object: Optional[Phrase] = None
-    complement: List[str] = field(default_factory=list)
+    verb: Verb | None = None
+    object: Phrase | None = None
+    complement: list[str] = field(default_factory=list)
     tense: str = "past"
     negated: bool = False
     passive: bool = False
     agentless: bool = False
     frequency: str = ""
     manner: str = ""
-    place: Optional[Phrase] = None
+    place: Phrase | None = None
     time: str = ""
 
     def logical_subject(self) -> Phrase:
@@ -92,7 +92,7 @@ class Clause:
         return self.subject
 
 
-def phrase_tokens(phrase: Phrase) -> List[Token]:
+def phrase_tokens(phrase: Phrase) -> list[Token]:
     """Words of a noun phrase, its modifiers included."""
     if phrase.name:
         tokens = [(phrase.name.capitalize(), "N")]
@@ -113,7 +113,7 @@ def phrase_tokens(phrase: Phrase) -> List[Token]:
     return tokens
 
 
-def relative_tokens(relative: Relative, person: bool) -> List[Token]:
+def relative_tokens(relative: Relative, person: bool) -> list[Token]:
     """A relative pronoun and its clause."""
     pronoun = "who" if person else "that"
     return [(pronoun, "R")] + clause_tokens(relative.clause, gap=relative.gap)
@@ -125,7 +125,7 @@ def _be(tense: str, many: bool) -> str:
     return "are" if many else "is"
 
 
-def _passive(clause: Clause, many: bool) -> List[Token]:
+def _passive(clause: Clause, many: bool) -> list[Token]:
     """Finite verb first, then the rest of a passive (or of a clause with *be*: no participle)."""
     tense = clause.tense
     if tense == "perfect":
@@ -142,7 +142,7 @@ def _passive(clause: Clause, many: bool) -> List[Token]:
     return group
 
 
-def _active(clause: Clause, many: bool) -> List[Token]:
+def _active(clause: Clause, many: bool) -> list[Token]:
     verb, tense = clause.verb, clause.tense
     assert verb is not None
     if tense == "perfect":
@@ -160,7 +160,7 @@ def _active(clause: Clause, many: bool) -> List[Token]:
     return [(verb.base if many else verb.third, "F")]
 
 
-def verb_tokens(clause: Clause, wrong_number: bool = False) -> List[Token]:
+def verb_tokens(clause: Clause, wrong_number: bool = False) -> list[Token]:
     """The verb group; ``wrong_number`` breaks its agreement."""
     many = clause.logical_subject().many != wrong_number
     copular = clause.verb is None
@@ -184,7 +184,7 @@ def reflexive_pronoun(subject: Phrase, wrong: bool = False) -> str:
 
 def clause_tokens(
     clause: Clause, gap: str = "", wrong_number: bool = False, wrong_reflexive: bool = False
-) -> List[Token]:
+) -> list[Token]:
     """Words of a clause. ``gap`` leaves out the subject or the object (relative clauses)."""
     verbs = verb_tokens(clause, wrong_number)
     subject = [] if gap == "subject" else phrase_tokens(clause.logical_subject())
@@ -211,9 +211,9 @@ def clause_tokens(
     return tokens
 
 
-def text(tokens: List[Token], end: str = ".") -> str:
+def text(tokens: list[Token], end: str = ".") -> str:
     """A written sentence: *a* or *an*, capital first letter, no blank before commas."""
-    words: List[str] = []
+    words: list[str] = []
     for index, (word, _) in enumerate(tokens):
         if word == "a" and index + 1 < len(tokens):
             following = tokens[index + 1][0]

@@ -6,7 +6,7 @@ opinion. *Glosses*: what a word means. No sentence here carries a task's label a
 """
 
 import random
-from typing import Iterator, List
+from collections.abc import Iterator
 
 from examples.glue.demo.toy_english import evaluative
 from examples.glue.demo.toy_english.acceptability import agreement_clause
@@ -30,11 +30,11 @@ def _pronoun(subject: Phrase) -> str:
     return "she" if reflexive_pronoun(subject) == "herself" else "he"
 
 
-def story(rng: random.Random) -> List[str]:
+def story(rng: random.Random) -> list[str]:
     """Two to five sentences about a few people."""
     maker = Maker(rng)
     cast = [maker.person() for _ in range(2)]
-    lines: List[str] = []
+    lines: list[str] = []
     for position in range(rng.randrange(2, 6)):
         roll = rng.random()
         if roll < 0.4:
@@ -72,10 +72,10 @@ def _never(maker: Maker) -> Clause:
     return clause
 
 
-def retelling(rng: random.Random) -> List[str]:
+def retelling(rng: random.Random) -> list[str]:
     """A sentence and what follows from it; now and then what was not the case."""
     maker = Maker(rng)
-    lines: List[str] = []
+    lines: list[str] = []
     for _ in range(rng.randrange(1, 3)):
         clause = event(maker)
         lines.append(text(clause_tokens(clause)))
@@ -85,7 +85,7 @@ def retelling(rng: random.Random) -> List[str]:
     return lines
 
 
-def review(rng: random.Random) -> List[str]:
+def review(rng: random.Random) -> list[str]:
     """Two to four sentences of one opinion."""
     reviewer = Reviewer(rng)
     opinion = rng.choice((GOOD, BAD))
@@ -98,7 +98,7 @@ def review(rng: random.Random) -> List[str]:
     return lines
 
 
-def gloss(rng: random.Random) -> List[str]:
+def gloss(rng: random.Random) -> list[str]:
     """What words mean: synonyms, opposites, kinds."""
     lines = []
     for _ in range(3):
@@ -121,7 +121,7 @@ def gloss(rng: random.Random) -> List[str]:
     return [articles(line)[0].upper() + articles(line)[1:] for line in lines]
 
 
-def documents(rng: random.Random) -> Iterator[List[str]]:
+def documents(rng: random.Random) -> Iterator[list[str]]:
     """Documents without end."""
     kinds = (story, retelling, review, gloss)
     while True:

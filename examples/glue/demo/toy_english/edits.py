@@ -6,7 +6,7 @@ edit works in place and says whether it found something to change.
 """
 
 import copy
-from typing import Callable, List, Optional, Tuple
+from collections.abc import Callable
 
 from examples.glue.demo.toy_english.clauses import Clause, Phrase
 from examples.glue.demo.toy_english.maker import NUMBERS, Maker
@@ -16,7 +16,7 @@ Edit = Callable[[Maker, Clause], bool]
 SOME = ("some", "several")
 
 
-def participants(clause: Clause) -> List[Phrase]:
+def participants(clause: Clause) -> list[Phrase]:
     """Subject and object, as far as they are phrases of their own."""
     found = [clause.subject] + ([clause.object] if clause.object is not None else [])
     return [p for p in found if not p.reflexive]
@@ -27,7 +27,7 @@ def participants(clause: Clause) -> List[Phrase]:
 
 def use_synonym(maker: Maker, clause: Clause) -> bool:
     """``bought`` for ``purchased``, ``large`` for ``big``."""
-    spots: List[Callable[[], None]] = []
+    spots: list[Callable[[], None]] = []
     verb = clause.verb
     if verb is not None and verb.base in LEXICON.verb_synonyms:
         synonym = LEXICON.verb_synonyms[verb.base]
@@ -77,7 +77,7 @@ def drop_modifier(maker: Maker, clause: Clause) -> bool:
     """An adjective, an adverb, a place or a time less; false under negation."""
     if clause.negated:
         return False
-    spots: List[Callable[[], None]] = []
+    spots: list[Callable[[], None]] = []
     if clause.manner:
         spots.append(lambda: setattr(clause, "manner", ""))
     if clause.place is not None:
@@ -101,7 +101,7 @@ def generalise(maker: Maker, clause: Clause) -> bool:
     """``the rose`` to ``a flower``, ``four cooks`` to ``several cooks``."""
     if clause.negated:
         return False
-    spots: List[Callable[[], None]] = []
+    spots: list[Callable[[], None]] = []
     for phrase in participants(clause):
         if phrase.noun is not None and phrase.noun.kind in LEXICON.hypernyms:
             above = LEXICON.hypernyms[phrase.noun.kind]
@@ -140,7 +140,7 @@ def swap_roles(maker: Maker, clause: Clause) -> bool:
 
 def oppose(maker: Maker, clause: Clause) -> bool:
     """An adjective becomes its opposite."""
-    spots: List[Tuple[List[str], int]] = []
+    spots: list[tuple[list[str], int]] = []
     for words in [p.adjectives for p in participants(clause)] + [clause.complement]:
         spots += [(words, i) for i, word in enumerate(words) if word in LEXICON.antonyms]
     if not spots:
@@ -162,7 +162,7 @@ def add_modifier(maker: Maker, clause: Clause) -> bool:
     """What the premise does not say."""
     if clause.negated:
         return False
-    spots: List[Callable[[], None]] = []
+    spots: list[Callable[[], None]] = []
     for phrase in participants(clause):
         if phrase.noun is not None and not phrase.adjectives and phrase.noun.kind != "aspect":
             word = maker.adjective(phrase.noun)
@@ -243,14 +243,14 @@ def other_verb(maker: Maker, clause: Clause) -> bool:
     return True
 
 
-KEEPING: Tuple[Tuple[Edit, int], ...] = (
+KEEPING: tuple[tuple[Edit, int], ...] = (
     (use_synonym, 4),
     (change_voice, 3),
     (drop_agent, 1),
     (drop_modifier, 3),
     (generalise, 2),
 )
-BREAKING: Tuple[Tuple[Edit, int], ...] = (
+BREAKING: tuple[tuple[Edit, int], ...] = (
     (swap_roles, 2),
     (oppose, 3),
     (negate, 8),
@@ -261,7 +261,7 @@ BREAKING: Tuple[Tuple[Edit, int], ...] = (
 )
 
 
-def apply_edits(maker: Maker, clause: Clause, keep: int, breaks: int) -> Optional[Clause]:
+def apply_edits(maker: Maker, clause: Clause, keep: int, breaks: int) -> Clause | None:
     """A copy of the clause after so many edits of each kind, or None where they do not apply.
 
     The breaking ones come last: a keeping one could undo them (*the cook* to *the baker*, which

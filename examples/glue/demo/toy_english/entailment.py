@@ -6,7 +6,6 @@ Both kinds of pair go through keeping edits, so that shared words tell little.
 
 import copy
 import random
-from typing import List, Tuple
 
 from examples.glue.demo.toy_english.clauses import Clause, Relative, Token, clause_tokens, text
 from examples.glue.demo.toy_english.edits import apply_edits, participants
@@ -41,7 +40,7 @@ def event(maker: Maker) -> Clause:
     return clause
 
 
-def _embed(maker: Maker, clause: Clause, true: bool) -> List[Token]:
+def _embed(maker: Maker, clause: Clause, true: bool) -> list[Token]:
     """A premise in which the clause is part of another sentence, and true or open there."""
     rng = maker.rng
     tokens = clause_tokens(clause)
@@ -56,7 +55,7 @@ def _embed(maker: Maker, clause: Clause, true: bool) -> List[Token]:
     return clause_tokens(who) + [("that", "R")] + tokens
 
 
-def _relative_pair(maker: Maker) -> Tuple[List[Token], Clause, Clause]:
+def _relative_pair(maker: Maker) -> tuple[list[Token], Clause, Clause]:
     """``the cook who saw the waiter slept``: who saw, who slept?"""
     clause = maker.intransitive(maker.person(names=0.0, rich=0.3), rich=0.2)
     clause.negated = False
@@ -83,7 +82,7 @@ def _relative_pair(maker: Maker) -> Tuple[List[Token], Clause, Clause]:
     return clause_tokens(premise), told if maker.chance(0.5) else clause, wrong
 
 
-def pair(rng: random.Random, entailed: bool) -> Tuple[str, str]:
+def pair(rng: random.Random, entailed: bool) -> tuple[str, str]:
     """A premise and a hypothesis."""
     while True:
         maker = Maker(rng)

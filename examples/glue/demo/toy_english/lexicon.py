@@ -10,9 +10,7 @@ A class is the name after ``thing`` (``thing food: soup …``). It belongs to no
 ``buy>food,tool`` works everywhere; a clause prefers the words of its own topic.
 """
 
-from typing import Dict
-
-TOPICS: Dict[str, str] = {
+TOPICS: dict[str, str] = {
     "kitchen": """
 person: cook waiter baker butcher guest chef hostess dishwasher caterer grocer
 place in: kitchen restaurant bakery cellar canteen pantry

@@ -1,7 +1,6 @@
 """Draws noun phrases and clauses on a topic."""
 
 import random
-from typing import List, Optional, Tuple
 
 from examples.glue.demo.toy_english import lexicon
 from examples.glue.demo.toy_english.clauses import Clause, Phrase, Relative
@@ -21,7 +20,7 @@ ASPECT_ADJECTIVES = ("strange", "odd", "important", "famous", "unknown", "differ
 class Maker:
     """A source of phrases and clauses about one topic, from one random stream."""
 
-    def __init__(self, rng: random.Random, topic: Optional[Topic] = None) -> None:
+    def __init__(self, rng: random.Random, topic: Topic | None = None) -> None:
         self.rng = rng
         self.topic = topic if topic is not None else rng.choice(LEXICON.topics)
 
@@ -62,7 +61,7 @@ class Maker:
             word = LEXICON.synonyms[word]
         return word
 
-    def noun_phrase(self, noun: Noun, rich: float = 0.35, plural: Optional[bool] = None) -> Phrase:
+    def noun_phrase(self, noun: Noun, rich: float = 0.35, plural: bool | None = None) -> Phrase:
         """A phrase around a noun; ``rich`` is the chance of an adjective."""
         many = self.chance(0.42) if plural is None else plural
         phrase = Phrase(noun, many, self.rng.choice(MANY if many else ONE))
@@ -100,14 +99,14 @@ class Maker:
             phrase.adjectives.append(self.adjective(noun))
         return phrase
 
-    def attract(self, phrase: Phrase, plural: Optional[bool] = None) -> Phrase:
+    def attract(self, phrase: Phrase, plural: bool | None = None) -> Phrase:
         """Put a second noun between this phrase and its verb: ``near the boats``."""
         concrete = [n for n in self.topic.things if n.kind not in ABSTRACT]
         inner = self.noun_phrase(self.rng.choice(concrete), 0.2, plural)
         phrase.modifier = (self.rng.choice(NEAR), inner)
         return phrase
 
-    def aspect(self, plural: Optional[bool] = None) -> Phrase:
+    def aspect(self, plural: bool | None = None) -> Phrase:
         """``the price of the melons``."""
         phrase = self.noun_phrase(self.rng.choice(ASPECTS), 0.1, plural)
         phrase.determiner = "the"
@@ -137,7 +136,7 @@ class Maker:
             clause.frequency = self.rng.choice(LEXICON.frequency)
         return clause
 
-    def verb_and_object(self) -> Tuple[Verb, Phrase]:
+    def verb_and_object(self) -> tuple[Verb, Phrase]:
         """A verb and something it selects."""
         if self.chance(0.25):
             return self.rng.choice(LEXICON.person_verbs), self.person()
@@ -148,7 +147,7 @@ class Maker:
             verb = LEXICON.verb_synonyms[verb.base]
         return verb, target
 
-    def transitive(self, subject: Optional[Phrase] = None, rich: float = 0.3) -> Clause:
+    def transitive(self, subject: Phrase | None = None, rich: float = 0.3) -> Clause:
         """Somebody does something to something."""
         verb, target = self.verb_and_object()
         who = subject if subject is not None else self.person()
@@ -157,13 +156,13 @@ class Maker:
         clause = Clause(who, verb, target, tense=self.tense(), negated=self.chance(0.1))
         return self.adverbs(clause, rich)
 
-    def intransitive(self, subject: Optional[Phrase] = None, rich: float = 0.4) -> Clause:
+    def intransitive(self, subject: Phrase | None = None, rich: float = 0.4) -> Clause:
         """Somebody does something."""
         who = subject if subject is not None else self.person()
         verb = self.rng.choice(LEXICON.intransitives)
         return self.adverbs(Clause(who, verb, tense=self.tense(), negated=self.chance(0.1)), rich)
 
-    def copular(self, subject: Optional[Phrase] = None) -> Clause:
+    def copular(self, subject: Phrase | None = None) -> Clause:
         """Somebody or something is somehow."""
         if subject is None:
             subject = (
@@ -242,6 +241,6 @@ def phrase_head(phrase: Phrase) -> Phrase:
     return Phrase(phrase.noun, phrase.plural, name=phrase.name, female=phrase.female)
 
 
-def one_of(rng: random.Random, items: List[str]) -> str:
+def one_of(rng: random.Random, items: list[str]) -> str:
     """A random item of a list of words written with hyphens for blanks."""
     return rng.choice(items).replace("-", " ")

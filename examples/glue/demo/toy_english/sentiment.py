@@ -1,14 +1,14 @@
 """Reviews of a sentence: who means well, who does not, and how English hides it."""
 
 import random
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 from examples.glue.demo.toy_english import evaluative as words
 
 GOOD, BAD = 1, 0
 
 
-def _split(text: str) -> List[str]:
+def _split(text: str) -> list[str]:
     return [word.replace("-", " ") for word in text.split()]
 
 
@@ -42,7 +42,7 @@ class Reviewer:
         self.intensifiers = _split(words.INTENSIFIERS)
 
     @staticmethod
-    def _table(bad: str, good: str, held_out: bool) -> Dict[int, List[str]]:
+    def _table(bad: str, good: str, held_out: bool) -> dict[int, list[str]]:
         return {
             polarity: [w for w in text.split() if held_out or w not in HELD_OUT]
             for polarity, text in ((BAD, bad), (GOOD, good))
@@ -92,7 +92,7 @@ class Reviewer:
 
     def plain(self, p: int) -> str:
         """A clause that says it outright."""
-        forms: Tuple[Callable[[], str], ...] = (
+        forms: tuple[Callable[[], str], ...] = (
             lambda: self.item() + self.pick((" is ", " was ", " seems ")) + self.value(p, 0),
             lambda: self.item() + " " + self.pick(self.verbs[p]),
             lambda: self.item() + " is a " + self.noun(p),
@@ -114,7 +114,7 @@ class Reviewer:
         feel = lambda polarity: self.pick(self.feelings[polarity]).split("/")[1]  # noqa: E731
         verb = lambda polarity: _third_to_base(self.pick(self.verbs[polarity]))  # noqa: E731
         hard = ("hard", "impossible", "difficult")
-        forms: Tuple[Callable[[], str], ...] = (
+        forms: tuple[Callable[[], str], ...] = (
             lambda: self.item() + self.pick((" is ", " was ", " seems ")) + self.value(p),
             lambda: self.item() + " is " + self.value(p),
             lambda: self.item() + " " + self.pick(("does not ", "did not ")) + verb(q),
@@ -148,7 +148,7 @@ class Reviewer:
         """A whole sentence of polarity ``p``, tokenised and in lower case as in SST-2."""
         q = 1 - p
         c = self.clause
-        forms: Tuple[Callable[[], str], ...] = (
+        forms: tuple[Callable[[], str], ...] = (
             lambda: c(p),
             lambda: c(p) + " and " + c(p),
             lambda: c(q) + " , but " + c(p),

@@ -1,7 +1,6 @@
 """The lexicon as objects: nouns and verbs with all their forms, and the tables between words."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 from examples.glue.demo.toy_english import lexicon
 
@@ -28,7 +27,7 @@ class Verb:
     past: str
     participle: str
     gerund: str
-    objects: Tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
 
 
 def with_s(word: str) -> str:
@@ -75,7 +74,7 @@ def make_verb(entry: str) -> Verb:
     return Verb(base, third, past, participle, gerund, tuple(objects.split(",")) if objects else ())
 
 
-def pairs(text: str) -> List[Tuple[str, str]]:
+def pairs(text: str) -> list[tuple[str, str]]:
     """``a b; c d`` as pairs."""
     return [(a, b) for a, b in (item.split() for item in text.split(";") if item.strip())]
 
@@ -85,20 +84,20 @@ class Topic:
     """What a text on one topic draws from."""
 
     name: str
-    persons: List[Noun] = field(default_factory=list)
-    places: List[Noun] = field(default_factory=list)
-    things: List[Noun] = field(default_factory=list)
-    verbs: List[Verb] = field(default_factory=list)
-    person_adjectives: List[str] = field(default_factory=list)
-    thing_adjectives: List[str] = field(default_factory=list)
+    persons: list[Noun] = field(default_factory=list)
+    places: list[Noun] = field(default_factory=list)
+    things: list[Noun] = field(default_factory=list)
+    verbs: list[Verb] = field(default_factory=list)
+    person_adjectives: list[str] = field(default_factory=list)
+    thing_adjectives: list[str] = field(default_factory=list)
 
 
 class Lexicon:
     """Every word of the grammar; the one instance is :data:`LEXICON`."""
 
     def __init__(self) -> None:
-        self.topics: List[Topic] = []
-        self.kinds: Dict[str, List[Noun]] = {}
+        self.topics: list[Topic] = []
+        self.kinds: dict[str, list[Noun]] = {}
         for name, text in lexicon.TOPICS.items():
             self.topics.append(self._read_topic(name, text))
         self.person_verbs = [make_verb(e + ">person") for e in lexicon.PERSON_VERBS.split()]
@@ -151,14 +150,14 @@ class Lexicon:
 
     def _read_relations(self) -> None:
         """Synonyms (in both directions) and antonyms, by the first form of a word."""
-        self.synonyms: Dict[str, str] = {}
-        self.antonyms: Dict[str, List[str]] = {}
+        self.synonyms: dict[str, str] = {}
+        self.antonyms: dict[str, list[str]] = {}
         irregular = {e.split("/")[0]: e for e in lexicon.SYNONYM_FORMS.split()}
         nouns = {n.singular: n for nouns in self.kinds.values() for n in nouns}
         verbs = {v.base: v for t in self.topics for v in t.verbs}
         verbs.update((v.base, v) for v in self.person_verbs)
-        self.noun_synonyms: Dict[str, Noun] = {}
-        self.verb_synonyms: Dict[str, Verb] = {}
+        self.noun_synonyms: dict[str, Noun] = {}
+        self.verb_synonyms: dict[str, Verb] = {}
         for one, other in pairs(lexicon.SYNONYMS):
             self.synonyms[one], self.synonyms[other] = other, one
             if one in nouns:
@@ -175,9 +174,9 @@ class Lexicon:
             self.antonyms.setdefault(one, []).append(other)
             self.antonyms.setdefault(other, []).append(one)
 
-    def words(self) -> List[str]:
+    def words(self) -> list[str]:
         """Every word form, sorted, each once."""
-        found: Dict[str, None] = {}
+        found: dict[str, None] = {}
         nouns = [n for kind in self.kinds.values() for n in kind]
         nouns += list(self.noun_synonyms.values()) + list(self.hypernyms.values())
         verbs = [v for t in self.topics for v in t.verbs] + list(self.verb_synonyms.values())
