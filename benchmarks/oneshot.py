@@ -213,7 +213,8 @@ def _by_layer(matrices: dict[str, float]) -> dict[str, float]:
 def time_ratio(config: str, settings: list[str], rounds: int) -> float:
     """Time of a one-shot batch in updates of stage 1, median of interleaved rounds."""
     from fairseq_dwt.find.l1 import InitDistance
-    from fairseq_dwt.model.names import canonical_name, is_layer
+    from fairseq_dwt.model.names import is_layer
+    from fairseq_dwt.model.roberta import canonical_name
 
     watched, trained = Subject(config, settings, 1), Subject(config, settings, 1)
     watched.model.train()

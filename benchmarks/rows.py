@@ -225,7 +225,8 @@ def stage_1(shape: Shape) -> Row:
     """Stage 1, the L1 distance from θ0: embeddings frozen; attention and Adam as ``full``."""
     from fairseq_dwt.find.l1 import InitDistance
     from fairseq_dwt.model.encoder import use_sdpa
-    from fairseq_dwt.model.names import canonical_name, is_head, is_layer
+    from fairseq_dwt.model.names import is_head, is_layer
+    from fairseq_dwt.model.roberta import canonical_name
 
     model = fairseq_roberta(shape)
     use_sdpa(model)
@@ -266,7 +267,8 @@ def one_shot(shape: Shape) -> Row:
 def _ticket(model: nn.Module, k: int | float | None) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
     from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
-    from fairseq_dwt.model.names import canonical_name, ticket_matrices
+    from fairseq_dwt.model.names import ticket_matrices
+    from fairseq_dwt.model.roberta import canonical_name
     from fairseq_dwt.ticket import Origin
 
     shapes = {canonical_name(n): p.shape for n, p in model.named_parameters()}

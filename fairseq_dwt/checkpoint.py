@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .errors import DwtError
 from .files import replacing
-from .model.names import canonical_name, is_head, is_known, ticket_matrices
+from .model.names import ENCODER, is_head, ticket_matrices
+from .model.roberta import is_known, lm_head_tensors, model_tensors, settings_of
 from .train.halves import HALVES, KEY
 
 __all__ = [
@@ -26,30 +27,9 @@ __all__ = [
     "allow_fairseq_classes",
     "Tuned",
     "fingerprint",
-    "lm_head_tensors",
     "load_checkpoint",
-    "model_tensors",
     "save_roberta",
 ]
-
-#: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
-SIZES = (
-    "encoder_layers",
-    "encoder_embed_dim",
-    "encoder_ffn_embed_dim",
-    "encoder_attention_heads",
-    "max_positions",
-)
-#: Settings that change what the same tensors compute. Dropouts are not here: a user may choose.
-FUNCTION = (
-    "activation_fn",
-    "pooler_activation_fn",
-    "encoder_normalize_before",
-    "encoder_learned_pos",
-    "layernorm_embedding",
-    "no_token_positional_embeddings",
-    "untie_weights_roberta",
-)
 
 
 def allow_fairseq_classes() -> None:
@@ -146,39 +126,6 @@ def _reason(error: Exception) -> str:
 def _is_zip(path: str) -> bool:
     with open(path, "rb") as file:
         return file.read(4) == b"PK\x03\x04"
-
-
-def model_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A RoBERTa's own tensors under canonical names; classification heads keep their names.
-
-    Checkpoints of 2019 hold q, k and v as one ``in_proj_weight`` (3 · embed_dim, embed_dim); it is
-    split here as fairseq splits it (views, no copy). The LM head is left out.
-    """
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if is_head(name):
-            tensors[name[name.index("classification_heads.") :]] = tensor
-            continue
-        canonical = canonical_name(name)
-        if canonical is None:
-            continue
-        prefix, _, last = canonical.rpartition(".")
-        if last in ("in_proj_weight", "in_proj_bias"):
-            part_name = last[len("in_proj_") :]
-            for projection, part in zip("qkv", tensor.chunk(3)):
-                tensors[f"{prefix}.{projection}_proj.{part_name}"] = part
-        else:
-            tensors[canonical] = tensor
-    return tensors
-
-
-def lm_head_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A RoBERTa's language-model head under the names of a plain state dict."""
-    return {
-        "encoder." + name[name.index("lm_head.") :]: tensor
-        for name, tensor in state.items()
-        if "lm_head." in name
-    }
 
 
 #: What is said of a checkpoint whose weights' true movement is not known.
@@ -352,10 +299,11 @@ class Pretrained:
         self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
         if not self.matrices:
             raise DwtError(
-                f"{self.path}: expected a RoBERTa (tensors named "
-                "…sentence_encoder.layers.0.fc1.weight), found none; name a fairseq RoBERTa"
+                f"{self.path}: expected a RoBERTa (tensors named {ENCODER}layers.0.fc1.weight), "
+                "found none; name a fairseq RoBERTa"
             )
-        self.settings = self._read_settings(state)
+        saved = _section(state, "model")
+        self.settings = settings_of(self.tensors, self.matrices, saved, self.path)
         self.lm_head = lm_head_tensors(state["model"])
         self.num_parameters = sum(t.numel() for t in self.tensors.values()) + sum(
             tensor.numel()
@@ -364,40 +312,6 @@ class Pretrained:
             if not name.endswith("lm_head.weight")
         )
         self._fingerprint: str | None = None
-
-    def _read_settings(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        saved = _section(state, "model")
-        settings = {name: saved[name] for name in SIZES + FUNCTION if saved.get(name) is not None}
-        for name, size in self._sizes_of_tensors().items():
-            if settings.setdefault(name, size) != size:
-                raise DwtError(
-                    f"{self.path}: its settings say {name} = {settings[name]} but its tensors say "
-                    f"{size}; the file is inconsistent: fetch it again"
-                )
-        heads, width = settings.get("encoder_attention_heads"), settings["encoder_embed_dim"]
-        if heads is None:
-            # No tensor shows the number of heads. Every published RoBERTa has heads of 64.
-            if width % 64:
-                raise DwtError(
-                    f"{self.path}: does not say how many attention heads it has and its width "
-                    f"{width} is no multiple of 64; save it with its args (encoder_attention_heads)"
-                )
-            settings["encoder_attention_heads"] = width // 64
-        return settings
-
-    def _sizes_of_tensors(self) -> dict[str, int]:
-        first = self.matrices[0]
-        fc1 = next(m for m in self.matrices if m.kind == "FC1")
-        sizes = {
-            "encoder_layers": 1 + max(m.layer for m in self.matrices),
-            "encoder_embed_dim": first.in_features,
-            "encoder_ffn_embed_dim": fc1.out_features,
-        }
-        positions = self.tensors.get("encoder.sentence_encoder.embed_positions.weight")
-        if positions is not None:
-            # fairseq counts positions from padding_idx + 1 = 2
-            sizes["max_positions"] = positions.shape[0] - 2
-        return sizes
 
     @property
     def fingerprint(self) -> str:

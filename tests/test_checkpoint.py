@@ -8,7 +8,7 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
-from fairseq_dwt.model.names import canonical_name
+from fairseq_dwt.model.roberta import canonical_name
 from tests.conftest import SIZES, write_roberta
 
 

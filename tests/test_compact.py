@@ -10,7 +10,8 @@ from torch import nn
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
-from fairseq_dwt.model.names import canonical_name, is_head, ticket_matrices
+from fairseq_dwt.model.names import is_head, ticket_matrices
+from fairseq_dwt.model.roberta import canonical_name
 from fairseq_dwt.ticket import Columns, ElementMask, Origin, Ticket
 from fairseq_dwt.ticket.part import Part
 from fairseq_dwt.train.compact import (

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fairseq_dwt.find.dominant import Movement
 from fairseq_dwt.model.encoder import use_sdpa
-from fairseq_dwt.model.names import Matrix, canonical_name, ticket_matrices
+from fairseq_dwt.model.names import Matrix, ticket_matrices
+from fairseq_dwt.model.roberta import canonical_name
 from fairseq_dwt.ticket import Columns, Origin, Ticket
 from fairseq_dwt.train.compact import make_compact, write_back
 from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept

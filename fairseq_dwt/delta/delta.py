@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import FUNCTION, SIZES, Pretrained, Tuned
+from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..files import check_checksum, checksum, read_safetensors, replacing
-from ..model.names import named_matrices
+from ..model.names import ENCODER, head_name, heads_of, named_matrices
+from ..model.roberta import FUNCTION, SIZES
 from ..ticket import AnyTicket, ElementMask, Origin, Ticket
 from ..ticket.element_mask import pack, unpack
 from ..ticket.origin import check_origin
@@ -280,7 +281,7 @@ def check_head(head: Mapping[str, Tensor], labels: Sequence[str], where: str) ->
 
 
 def _file_name(name: str) -> str:
-    return name[len("encoder.sentence_encoder.") :]
+    return name[len(ENCODER) :]
 
 
 # -- checkpoint ↔ base + delta ---------------------------------------------------------------------
@@ -361,11 +362,7 @@ def export(
 
 def only_head(tuned: Tuned) -> tuple[str, dict[str, Tensor]]:
     """The one classification head of a checkpoint: its name and tensors (DwtError if not one)."""
-    heads: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tuned.tensors.items():
-        if name.startswith("classification_heads."):
-            head, _, part = name[len("classification_heads.") :].partition(".")
-            heads.setdefault(head, {})[part] = tensor
+    heads = heads_of(tuned.tensors)
     if len(heads) != 1 or set(next(iter(heads.values()))) != set(HEAD):
         raise DwtError(
             f"{tuned.path}: expected one plain classification head, got "
@@ -405,5 +402,5 @@ def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> dict[st
         part.write(tensor, delta.values[name])
         merged[name] = tensor
     for name, tensor in delta.head.items():
-        merged[f"classification_heads.{delta.head_name}.{name}"] = tensor.to(delta.saved_dtype)
+        merged[head_name(delta.head_name, name)] = tensor.to(delta.saved_dtype)
     return merged

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
-from ..model.names import canonical_name, is_layer
+from ..model.names import is_layer
+from ..model.roberta import canonical_name
 
 __all__ = ["InitDistance", "first_difference"]
 

@@ -1,15 +1,18 @@
-"""Of a live model: its ticket matrices, and its parameters' shapes."""
+"""Of a live model: its ticket matrices, its parameters' shapes, its classification heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .names import Matrix, canonical_name, ticket_matrices
+from ..errors import DwtError
+from .names import Matrix, ticket_matrices
+from .roberta import canonical_name
 
-__all__ = ["parameter_shapes", "ticket_layers"]
+__all__ = ["add_head", "heads_in", "parameter_shapes", "remove_head", "ticket_layers"]
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:
@@ -29,3 +32,40 @@ def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> dict[str, Matrix]:
     named = {canonical_name(name): name for name in shapes}
     matrices = ticket_matrices({c: shapes[n] for c, n in named.items() if c is not None})
     return {named[m.weight][: -len(".weight")]: m for m in matrices}
+
+
+def heads_in(model: nn.Module) -> Any:
+    """The classification heads of a fairseq RoBERTa, a torch ModuleDict by name."""
+    return model.classification_heads
+
+
+def add_head(model: nn.Module, name: str, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Register a classification head of these tensors, on the model's device, in its dtype.
+
+    Args:
+        model: a fairseq RoBERTa.
+        name: of the head.
+        tensors: ``dense.weight`` (inner, embed_dim), ``dense.bias``, ``out_proj.weight`` (classes,
+            inner), ``out_proj.bias``.
+        where: what the error begins with.
+
+    Raises:
+        DwtError: the model's heads have other tensors; the model is as it was.
+    """
+    classes, inner = tensors["out_proj.weight"].shape
+    model.register_classification_head(name, num_classes=classes, inner_dim=inner)  # type: ignore[operator]
+    head, like = heads_in(model)[name], next(model.parameters())
+    try:
+        head.load_state_dict(dict(tensors))
+    except RuntimeError:
+        remove_head(model, name)
+        raise DwtError(
+            f"{where}: expected a model with plain classification heads, got one whose heads have "
+            "other tensors (spectral_norm_classification_head?)"
+        ) from None
+    head.to(device=like.device, dtype=like.dtype).train(model.training)
+
+
+def remove_head(model: nn.Module, name: str) -> None:
+    """Remove a classification head."""
+    del heads_in(model)[name]

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 __all__ = [
+    "ENCODER",
     "KINDS",
     "Matrix",
-    "canonical_name",
+    "head_name",
+    "heads_of",
     "is_head",
-    "is_known",
     "is_layer",
     "named_matrices",
     "ticket_matrices",
@@ -33,22 +35,16 @@ KIND_OF_MODULE = {
     "fc1": "FC1",
     "fc2": "FC2",
 }
-_ENCODER = "encoder.sentence_encoder."
+#: What the names of an encoder's parameters begin with.
+ENCODER = "encoder.sentence_encoder."
+_HEADS = "classification_heads."
+_T = TypeVar("_T")
 _WEIGHT = re.compile(
-    re.escape(_ENCODER)
+    re.escape(ENCODER)
     + r"(layers\.(\d+)\.("
     + "|".join(map(re.escape, KIND_OF_MODULE))
     + r"))\.weight"
 )
-
-_KNOWN = re.compile(
-    re.escape(_ENCODER)
-    + r"(version|(embed_tokens|embed_positions|layernorm_embedding|layer_norm|"
-    + r"layers\.\d+\.(self_attn_layer_norm|final_layer_norm|self_attn\.([qkv]_proj|out_proj)"
-    + r"|fc1|fc2))\.(weight|bias)|embed_positions\._float_tensor"
-    + r"|layers\.\d+\.self_attn\.in_proj_(weight|bias))"
-)
-_FAST_PATH_COPY = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
 
 
 @dataclass(frozen=True, order=True)
@@ -64,12 +60,12 @@ class Matrix:
     @property
     def weight(self) -> str:
         """Name of W in a fairseq RoBERTa state dict."""
-        return f"{_ENCODER}{self.name}.weight"
+        return f"{ENCODER}{self.name}.weight"
 
     @property
     def bias(self) -> str:
         """Name of the bias in a fairseq RoBERTa state dict."""
-        return f"{_ENCODER}{self.name}.bias"
+        return f"{ENCODER}{self.name}.bias"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,49 +78,29 @@ class Matrix:
         return self.out_features * (self.in_features + 1)
 
 
-def canonical_name(name: str) -> str | None:
-    """A parameter's name in a plain RoBERTa state dict, or None where it is not of the encoder.
-
-    Wrappers (data parallel) put prefixes in front; checkpoints of 2019 say ``decoder`` for
-    ``encoder`` and ``emb_layer_norm`` for ``layernorm_embedding``.
-
-    >>> canonical_name("module.encoder.sentence_encoder.layers.0.fc1.weight")
-    'encoder.sentence_encoder.layers.0.fc1.weight'
-    >>> canonical_name("decoder.sentence_encoder.emb_layer_norm.bias")
-    'encoder.sentence_encoder.layernorm_embedding.bias'
-
-    fairseq 0.12.2 keeps a second copy of each layer's weights for a fast path of inference. It is
-    made anew from the weights at every load, so it is no parameter of the model.
-
-    >>> canonical_name("encoder.sentence_encoder.layers.0.fc1_weight")
-    """
-    start = name.find("sentence_encoder.")
-    if start < 0 or _FAST_PATH_COPY.search(name):
-        return None
-    tail = name[start:].replace("emb_layer_norm.", "layernorm_embedding.")
-    return "encoder." + tail
-
-
 def is_layer(name: str) -> bool:
     """Whether a canonical name is a parameter of a transformer layer (what L1 covers)."""
-    return name.startswith(_ENCODER + "layers.")
+    return name.startswith(ENCODER + "layers.")
 
 
 def is_head(name: str) -> bool:
     """Whether a parameter belongs to a classification head: always trained, never counted."""
-    return "classification_heads." in name
+    return _HEADS in name
 
 
-def is_known(name: str) -> bool:
-    """Whether a state dict's name is one that a fairseq RoBERTa has.
+def head_name(head: str, name: str) -> str:
+    """The plain name of tensor ``name`` of a classification head."""
+    return f"{_HEADS}{head}.{name}"
 
-    >>> is_known("encoder.pooler.weight")
-    False
-    """
-    canonical = canonical_name(name)
-    if canonical is None:
-        return is_head(name) or "lm_head." in name or bool(_FAST_PATH_COPY.search(name))
-    return bool(_KNOWN.fullmatch(canonical))
+
+def heads_of(tensors: Mapping[str, _T]) -> dict[str, dict[str, _T]]:
+    """The classification heads among ``{name: tensor}``: ``{head: {name in it: tensor}}``."""
+    heads: dict[str, dict[str, _T]] = {}
+    for name, tensor in tensors.items():
+        if is_head(name):
+            head, _, rest = name[name.index(_HEADS) + len(_HEADS) :].partition(".")
+            heads.setdefault(head, {})[rest] = tensor
+    return heads
 
 
 def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> list[Matrix]:
@@ -140,4 +116,4 @@ def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> list[Matrix]:
 
 def named_matrices(shapes: Mapping[str, tuple[int, int]]) -> list[Matrix]:
     """The ticket matrices of ``{matrix name: (out_features, in_features)}``, in the same order."""
-    return ticket_matrices({f"{_ENCODER}{name}.weight": s for name, s in shapes.items()})
+    return ticket_matrices({f"{ENCODER}{name}.weight": s for name, s in shapes.items()})

@@ -9,9 +9,8 @@ import functools
 from typing import Any
 
 from fairseq import checkpoint_utils
-from torch import Tensor, nn
 
-__all__ = ["accept_files", "keep_own_lm_head"]
+__all__ = ["accept_files"]
 
 _WRAPPER = "module."
 _stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
@@ -33,24 +32,3 @@ def _load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
         # stops with ``KeyError: 'model'``
         state["extra_state"].setdefault("ema", state["model"])
     return state
-
-
-def keep_own_lm_head(model: nn.Module) -> None:
-    """Let ``model`` load a file without a language-model head, and keep its own.
-
-    A fairseq RoBERTa always has one; sentence prediction does not use it.
-
-    Args:
-        model: a fairseq RoBERTa, before any wrapper.
-    """
-    model._register_load_state_dict_pre_hook(_with_lm_head, with_module=True)
-
-
-def _with_lm_head(module: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    encoder = module.encoder
-    embeddings = encoder.sentence_encoder.embed_tokens.weight
-    for name, own in encoder.lm_head.state_dict(keep_vars=True).items():
-        value = own.detach()
-        if own is embeddings:  # tied: loaded under both names
-            value = state_dict[f"{prefix}encoder.sentence_encoder.embed_tokens.weight"]
-        state_dict.setdefault(f"{prefix}encoder.lm_head.{name}", value)

@@ -18,8 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ..checkpoint import FUNCTION, SIZES, Pretrained
+from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..model.roberta import FUNCTION, SIZES
 
 __all__ = [
     "compose",

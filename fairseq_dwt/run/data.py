@@ -12,6 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..glue.binarize import load_dictionary
+from ..model.roberta import num_embeddings
 
 __all__ = ["LONG_ROWS", "check_data", "label_names"]
 
@@ -72,7 +73,7 @@ def _check_dictionary(data: str, pretrained: Pretrained) -> Dictionary:
             )
     # as fairseq's tasks do
     words.add_symbol("<mask>")
-    size = pretrained.tensors["encoder.sentence_encoder.embed_tokens.weight"].shape[0]
+    size = num_embeddings(pretrained.tensors)
     if len(words) != size:
         raise DwtError(
             f"{path}: expected {size} entries with <mask> as in {pretrained.path}, got "

@@ -17,7 +17,8 @@ from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.oneshot import Settling, find_ticket
 from ..glue.tasks import task_of_folder
-from ..model.names import canonical_name, is_head
+from ..model.names import is_head
+from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
 from .resume import checkpoint_to_resume
 

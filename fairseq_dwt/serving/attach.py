@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, model_tensors
+from ..checkpoint import fingerprint
 from ..delta.delta import Delta
 from ..errors import DwtError
-from ..model.anatomy import ticket_layers
-from ..model.names import canonical_name, is_head
+from ..model.anatomy import add_head, heads_in, parameter_shapes, remove_head, ticket_layers
+from ..model.names import is_head
+from ..model.roberta import canonical_name, model_tensors
 
-__all__ = ["DeltaHost", "add_head", "base_fingerprint", "check_delta"]
+__all__ = ["DeltaHost", "base_fingerprint", "check_delta"]
 
 
 class DeltaHost:
@@ -53,7 +54,7 @@ class DeltaHost:
         return [name for name, _, _ in self._stack]
 
     def attach(self, name: str, delta: Delta, wins: bool | None = None) -> None:
-        """Put a delta's columns in place and its head into ``classification_heads[name]``.
+        """Put a delta's columns in place and its head beside, under ``name``.
 
         Args:
             name: of the task, and of the head.
@@ -68,7 +69,7 @@ class DeltaHost:
         if wins is None:
             self._refuse_overlap(name, delta)
         # first what can fail
-        add_head(self.model, name, delta)
+        add_head(self.model, name, delta.head, name)
         above = [] if wins is not False else [(n, d) for n, d, _ in self._stack]
         for _ in above:
             self._pop()
@@ -91,7 +92,7 @@ class DeltaHost:
         self._pop()
         for other in reversed(above):
             self._push(*other)
-        del self.model.classification_heads[name]  # type: ignore[union-attr, operator]
+        remove_head(self.model, name)
 
     def switch(self, name: str, delta: Delta) -> None:
         """Detach whatever is attached, then attach ``delta``; refused as :meth:`attach` is."""
@@ -137,7 +138,7 @@ def base_fingerprint(model: nn.Module) -> str:
 def check_delta(
     model: nn.Module, base: str, name: str, delta: Delta, replaced: list[str] | None = None
 ) -> None:
-    """Refuse a delta of another model, or a name that ``classification_heads`` cannot take.
+    """Refuse a delta of another model, or a name that no head can have.
 
     Args:
         model: a fairseq RoBERTa.
@@ -149,7 +150,7 @@ def check_delta(
     Raises:
         DwtError: another base, other shapes, or a name that is in use or no name.
     """
-    heads = model.classification_heads
+    heads = heads_in(model)
     # the rules of torch's ModuleDict
     taken = hasattr(heads, name) and name not in (replaced or ())
     if not name or "." in name or taken:
@@ -158,26 +159,6 @@ def check_delta(
             "another"
         )
     delta.check_base(base, name)
-    shapes = {n: p.shape for n, p in model.named_parameters()}
-    matrices = list(ticket_layers(shapes).values())
+    matrices = list(ticket_layers(parameter_shapes(model)).values())
     delta.ticket.check_fits(matrices, base, name)
     delta.check_width(matrices[0].in_features, name)
-
-
-def add_head(model: nn.Module, name: str, delta: Delta) -> None:
-    """Register the delta's head as ``classification_heads[name]``, on the model's device."""
-    inner = delta.head["dense.bias"].shape[0]
-    model.register_classification_head(  # type: ignore[operator]
-        name, num_classes=delta.num_classes, inner_dim=inner
-    )
-    head: nn.Module = model.classification_heads[name]  # type: ignore[index, assignment]
-    like = next(model.parameters())
-    try:
-        head.load_state_dict(dict(delta.head))
-    except RuntimeError:
-        del model.classification_heads[name]  # type: ignore[union-attr, operator]
-        raise DwtError(
-            f"{name}: expected a model with plain classification heads, got one whose heads have "
-            "other tensors (spectral_norm_classification_head?)"
-        ) from None
-    head.to(device=like.device, dtype=like.dtype).train(model.training)

@@ -14,6 +14,8 @@ from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..glue.metrics import scores
 from ..glue.tasks import GlueTask
+from ..model.anatomy import add_head
+from ..model.names import heads_of
 from ..model.products import products_in_fp32
 from ..run.data import LONG_ROWS, label_names
 from .model import load_roberta
@@ -52,14 +54,8 @@ def evaluate(
     """
     tuned, weights = Tuned(checkpoint), Pretrained(checkpoint)
     model, name = load_roberta(weights, device, dtype), _head_name(tuned)
-    head = f"classification_heads.{name}."
-    parts = {n[len(head) :]: t for n, t in tuned.tensors.items() if n.startswith(head)}
-    inner, classes = parts["dense.weight"].shape[0], parts["out_proj.weight"].shape[0]
-    model.register_classification_head(  # type: ignore[operator]
-        name, num_classes=classes, inner_dim=inner
-    )
-    model.classification_heads[name].load_state_dict(parts)  # type: ignore
-    model.to(device=device, dtype=dtype).eval()
+    add_head(model, name, heads_of(tuned.tensors)[name], checkpoint)
+    model.eval()
 
     known = {"num_classes", "init_token", "separator_token", "regression_target", "max_positions"}
     known |= {"shorten_method", "shorten_data_split_list"}
@@ -118,10 +114,7 @@ def _fitting_rows(rows: FairseqDataset, limit: int, tuned: Tuned, where: str) ->
 
 
 def _head_name(tuned: Tuned) -> str:
-    names: list[str] = sorted(
-        name.split(".")[1] for name in tuned.tensors if name.endswith(".out_proj.weight")
-        and name.startswith("classification_heads.")
-    )  # fmt: skip
+    names = sorted(n for n, head in heads_of(tuned.tensors).items() if "out_proj.weight" in head)
     wanted = tuned.settings.get("classification_head_name")
     if wanted in names:
         return str(wanted)

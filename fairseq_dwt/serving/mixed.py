@@ -11,7 +11,6 @@ shared by all rows; the rest reads and writes k numbers of the input and all of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +18,10 @@ from torch import Tensor, nn
 
 from ..delta.delta import Delta
 from ..errors import DwtError
-from ..model.anatomy import ticket_layers
+from ..model.anatomy import add_head, heads_in, remove_head, ticket_layers
 from ..model.names import Matrix
 from ..model.products import products_in_fp32
-from ..ticket import ElementMask
-from .attach import add_head, base_fingerprint, check_delta
+from .attach import base_fingerprint, check_delta
 
 __all__ = ["MixedTasks"]
 
@@ -79,12 +77,12 @@ class MixedTasks:
             DwtError: another base, a name in use, or a delta of single entries; nothing is changed.
         """
         check_delta(self.model, self.base, name, delta)
-        if isinstance(delta.ticket, ElementMask):
+        if delta.ticket.unit == "elements":
             raise DwtError(
                 f"{name}: expected a delta of columns, got one of single entries, which has no "
                 "small product; merge it (fairseq-dwt apply) or attach it alone"
             )
-        add_head(self.model, name, delta)
+        add_head(self.model, name, delta.head, name)
         parts = delta.parts
         for layer_name, matrix in self._matrices.items():
             weight = parts.get(matrix.weight)
@@ -98,12 +96,12 @@ class MixedTasks:
         for layer in self._layers.values():
             layer.remove(self._tasks.index(name))
         self._tasks.remove(name)
-        del self.model.classification_heads[name]  # type: ignore[union-attr, operator]
+        remove_head(self.model, name)
 
     def buffers(self) -> list[Tensor]:
         """What it keeps beside the model's own weights: stacked columns, biases, heads."""
         stacked = [layer.stacked() for layer in self._layers.values()]
-        heads: Any = self.model.classification_heads
+        heads = heads_in(self.model)
         own = [tensor for tensors in stacked for tensor in tensors if tensor is not None]
         return own + [p for name in self._tasks for p in heads[name].parameters()]
 
@@ -150,7 +148,7 @@ class MixedTasks:
                 "deltas without effect; make the model's attention call its projection modules: "
                 "fairseq_dwt.model.encoder.use_sdpa(model)"
             )
-        heads: Any = self.model.classification_heads
+        heads = heads_in(self.model)
         logits: list[Tensor] = [features] * len(tasks)
         # the tasks are known here; a GPU need not be asked and waited for
         for name in sorted(set(tasks)):

@@ -12,7 +12,7 @@ from torch import nn
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..model.encoder import use_sdpa
-from ..model.names import canonical_name
+from ..model.roberta import canonical_name, num_embeddings
 
 __all__ = ["load_roberta"]
 
@@ -45,7 +45,7 @@ def load_roberta(
     Returns:
         a fairseq ``RobertaModel`` whose attention calls its projection modules.
     """
-    size = pretrained.tensors["encoder.sentence_encoder.embed_tokens.weight"].shape[0]
+    size = num_embeddings(pretrained.tensors)
     args = argparse.Namespace(arch="roberta", **pretrained.settings)
     model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=_Vocabulary(size)))
     loaded = model.load_state_dict({**pretrained.tensors, **pretrained.lm_head}, strict=False)

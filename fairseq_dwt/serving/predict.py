@@ -16,6 +16,7 @@ from ..errors import DwtError
 from ..glue.binarize import load_dictionary
 from ..glue.encoders import Encoder
 from ..model.products import products_in_fp32
+from ..model.roberta import num_embeddings
 from .attach import DeltaHost
 from .model import load_roberta
 
@@ -66,7 +67,7 @@ class Predictor:
         self._dictionary = load_dictionary(dictionary)
         # as fairseq's tasks do
         self._dictionary.add_symbol("<mask>")
-        size = pretrained.tensors["encoder.sentence_encoder.embed_tokens.weight"].shape[0]
+        size = num_embeddings(pretrained.tensors)
         if len(self._dictionary) != size:
             raise DwtError(
                 f"{dictionary}: expected {size} entries with <mask> as in {pretrained.path}, got "

@@ -24,10 +24,12 @@ from ..find.l1 import first_difference
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
+from ..model.anatomy import heads_in
 from ..model.encoder import train_below_frozen_embeddings, use_sdpa
 from ..model.products import products_in_fp32
+from ..model.roberta import keep_own_lm_head
 from ..optim.dominant_ticket import DominantTicket
-from ..patches.load_checkpoint import accept_files, keep_own_lm_head
+from ..patches.load_checkpoint import accept_files
 from ..patches.train_loop import survive_interruptions
 from ..run import config
 from ..run.batches import ByLength
@@ -268,7 +270,7 @@ class FromPretrainedTask(SentencePredictionTask):
 
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
         """The criterion's outputs; what the head predicted is kept for the scores."""
-        with _outputs(model.classification_heads[self.cfg.classification_head_name]) as logits:
+        with _outputs(heads_in(model)[self.cfg.classification_head_name]) as logits:
             with products_in_fp32(model):
                 result = super().valid_step(sample, model, criterion)
         output = logits[-1].float()

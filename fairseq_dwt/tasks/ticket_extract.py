@@ -11,10 +11,10 @@ import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from ..checkpoint import model_tensors
 from ..find.dominant import RANKED_COLUMNS, SIGMA, Movement, tensors_of
 from ..glue.tasks import task_of_folder
-from ..model.names import canonical_name, is_head, is_layer
+from ..model.names import is_head, is_layer
+from ..model.roberta import canonical_name, model_tensors
 from ..run.folder import check_same_run
 from ..run.precision import refuse_sharding
 from ..ticket import origin_of

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
-from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.model.names import is_head
+from fairseq_dwt.model.roberta import canonical_name
 from fairseq_dwt.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 

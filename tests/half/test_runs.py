@@ -12,7 +12,8 @@ import torch
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
 from fairseq_dwt.find.dominant import Movement
-from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.model.names import is_head
+from fairseq_dwt.model.roberta import canonical_name
 from fairseq_dwt.ticket import load_ticket
 from fairseq_dwt.train.halves import KEY
 from tests.half.conftest import PRECISIONS, copies

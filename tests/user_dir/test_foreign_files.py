@@ -7,7 +7,8 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.model.names import is_head
+from fairseq_dwt.model.roberta import canonical_name
 
 KINDS = {
     "wrapped": lambda model: {f"module.{name}": t for name, t in model.items()},

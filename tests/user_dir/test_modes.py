@@ -10,7 +10,8 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.model.names import canonical_name, is_head
+from fairseq_dwt.model.names import is_head
+from fairseq_dwt.model.roberta import canonical_name
 from fairseq_dwt.ticket import load_ticket
 
 SETTINGS = {
