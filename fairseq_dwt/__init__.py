@@ -15,15 +15,15 @@ __all__ = ["DwtError", "__version__", "register"]
 
 def register() -> None:
     """Register ``l1_to_init``, ``dominant_ticket``, ``ticket_extract``, ``ticket_finetune``."""
+    from . import patches
     from .checkpoint import allow_fairseq_classes
     from .criterions import l1_to_init  # noqa: F401
     from .optim import dominant_ticket  # noqa: F401
-    from .patches.workers import tell_workers_errors
     from .tasks import ticket_extract, ticket_finetune  # noqa: F401
 
     allow_fairseq_classes()
     tell_in_a_sentence()
-    tell_workers_errors()
+    patches.install()
 
 
 if "fairseq" in sys.modules:

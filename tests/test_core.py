@@ -12,7 +12,7 @@ PACKAGE = Path(fairseq_dwt.__file__).parent
 #: What stands on fairseq; all else is the core.
 SHELLS = (
     *("criterions", "optim", "tasks", "patches", "model.encoder", "run.batches", "run.data"),
-    *("run.first_batches", "run.folder", "run.progress", "run.resume"),
+    *("run.first_batches", "run.progress", "run.resume", "run.same_run"),
     *("serving.evaluate", "serving.model", "serving.predict"),
 )
 CORE = [

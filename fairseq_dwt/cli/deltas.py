@@ -14,6 +14,7 @@ from ..errors import DwtError
 from ..glue.encoders import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
 from ..glue.tasks import glue_task, task_of_folder
+from ..run.folder import ticket_in
 from ..ticket import AnyTicket, load_ticket
 from .options import Add, check_running, ends_in, init, output, running, tuned
 
@@ -118,12 +119,11 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _ticket_beside(checkpoint: str) -> AnyTicket:
-    folder = os.path.dirname(os.path.abspath(checkpoint))
-    for name in ("ticket.json", "ticket.safetensors"):
-        if os.path.isfile(os.path.join(folder, name)):
-            return load_ticket(os.path.join(folder, name))
+    path = ticket_in(os.path.dirname(os.path.abspath(checkpoint)))
+    if path is not None:
+        return load_ticket(path)
     raise DwtError(
-        f"{checkpoint}: expected the ticket that it was trained in beside it (ticket.json), found "
+        f"{checkpoint}: expected the ticket that it was trained in beside it, found "
         "none; name it with --ticket"
     )
 

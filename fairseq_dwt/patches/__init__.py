@@ -1,1 +1,41 @@
-"""Every name of fairseq that is replaced."""
+"""Every name of fairseq that is replaced, and what for: fairseq has no setting or hook for these.
+
+Each replacement acts as before but for what its file says. Beside them, :mod:`~.gpu` replaces
+``torch.cuda.is_available`` while a run asks for the CPU, and :mod:`~fairseq_dwt.run.resume` resets
+what fairseq keeps as attributes of its functions ``save_checkpoint`` and ``should_stop_early``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import resolve_name
+
+__all__ = ["REPLACED", "install"]
+
+#: ``{name of fairseq: the file here and its function}``.
+REPLACED = {
+    # Ctrl-C and SIGTERM end a run with a checkpoint; its ending says what comes next
+    "fairseq_cli.train:train": "train_loop:train",
+    "fairseq_cli.train:validate_and_save": "train_loop:validate_and_save",
+    # a checkpoint is copied whole or not at all
+    "fairseq.file_io:PathManager.copy": "path_manager:copy",
+    # files that were saved inside a wrapper; an average to begin with
+    "fairseq.checkpoint_utils:load_checkpoint_to_cpu": "load_checkpoint:load_checkpoint_to_cpu",
+    # a moving average of the ticket alone
+    "fairseq.trainer:build_ema": "ema:build_ema",
+    # a spawned worker's error in a sentence
+    "fairseq.distributed.utils:call_main": "workers:call_main",
+}
+
+
+def install() -> None:
+    """Replace them all; once more changes nothing."""
+    for name, ours in REPLACED.items():
+        file, _, function = ours.partition(":")
+        replacement = getattr(import_module(f"{__name__}.{file}"), function)
+        module, _, path = name.partition(":")
+        owner_path, _, attribute = path.rpartition(".")
+        owner = resolve_name(f"{module}:{owner_path}") if owner_path else import_module(module)
+        if isinstance(owner, type):
+            replacement = staticmethod(replacement)
+        setattr(owner, attribute, replacement)

@@ -1,23 +1,22 @@
 """fairseq's moving average of the weights (EMA), inside a ticket.
 
 fairseq averages every weight, d · average + (1 − d) · weight, which rounds the frozen ones too.
-Of a model marked by :func:`average_inside` the frozen entries are copied, not averaged. The trainer
-has no setting for it, so a name that it calls is replaced, and acts as before for others.
+Of a model marked by :func:`average_inside` the frozen entries are copied, not averaged. Others are
+averaged as before.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import fairseq.trainer
 import torch
-from fairseq.models.ema import build_ema
+from fairseq.models.ema import build_ema as _stock_build_ema
 from fairseq.models.ema.ema import EMA
 from torch import nn
 
 from ..ticket.part import Part
 
-__all__ = ["TicketEMA", "average_inside"]
+__all__ = ["TicketEMA", "average_inside", "build_ema"]
 
 
 class TicketEMA(EMA):  # type: ignore[misc]
@@ -49,9 +48,9 @@ def average_inside(model: nn.Module, parts: dict[str, Part]) -> None:
         parts: ``{parameter name: what trains of it}`` (``masked.trained_parts``).
     """
     model.averaged_inside = parts  # type: ignore[assignment]
-    fairseq.trainer.build_ema = _build_ema
 
 
-def _build_ema(model: nn.Module, cfg: Any, device: Any) -> EMA:
+def build_ema(model: nn.Module, cfg: Any, device: Any) -> EMA:
+    """The average of a model, as it is marked."""
     marked = hasattr(model, "averaged_inside")
-    return TicketEMA(model, cfg, device) if marked else build_ema(model, cfg, device)
+    return TicketEMA(model, cfg, device) if marked else _stock_build_ema(model, cfg, device)

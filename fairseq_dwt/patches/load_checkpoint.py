@@ -1,8 +1,7 @@
 """Starting from files that fairseq's trainer would stop at.
 
-The trainer reads a pre-trained file by a function of fairseq's, which is replaced here and acts as
-before but for two things: names of a model that was saved inside a data-parallel wrapper
-(``module.…``) lose that prefix, and a run with a moving average (EMA) finds one to begin with.
+Names of a model that was saved inside a data-parallel wrapper (``module.…``) lose that prefix, and
+a run with a moving average (EMA) finds one to begin with.
 """
 
 import functools
@@ -10,19 +9,15 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 
-__all__ = ["accept_files"]
+__all__ = ["load_checkpoint_to_cpu"]
 
 _WRAPPER = "module."
 _stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
 
 
-def accept_files() -> None:
-    """Have fairseq read checkpoints as said above."""
-    checkpoint_utils.load_checkpoint_to_cpu = _load_checkpoint_to_cpu
-
-
 @functools.wraps(_stock_load_checkpoint_to_cpu)
-def _load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
+def load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
+    """A checkpoint's dictionary."""
     state = _stock_load_checkpoint_to_cpu(*args, **kwargs)
     names = list(state["model"])
     if names and all(name.startswith(_WRAPPER) for name in names):

@@ -1,14 +1,12 @@
 """Ctrl-C and SIGTERM end a run after its current update, with a checkpoint to go on from.
 
-fairseq has no place for this, so two of the names that its training loop calls are replaced; they
-act as before for tasks of others. Its copies of checkpoints are made whole or not at all here too:
-a kill while ``checkpoint_last.pt`` is being copied would leave half of it, and nothing to resume.
+Runs of several workers, and tasks of others, end as before. The task is told when training has
+come to its end.
 """
 
 import functools
 import logging
 import math
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,32 +15,22 @@ from typing import Any
 
 import fairseq_cli.train
 from fairseq import checkpoint_utils
-from fairseq.file_io import PathManager
 
-from ..files import replacing
-
-__all__ = ["survive_interruptions"]
+__all__ = ["train", "validate_and_save"]
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _stock_train = fairseq_cli.train.train
 _stock_validate_and_save = fairseq_cli.train.validate_and_save
-_stock_copy = PathManager.copy
 
 #: The signal that the epoch under way has been sent.
 _received: list[int] = []
 
 
-def survive_interruptions() -> None:
-    """Have fairseq's training loop and its copies of checkpoints behave as said above."""
-    fairseq_cli.train.train = _train
-    fairseq_cli.train.validate_and_save = _validate_and_save
-    PathManager.copy = staticmethod(_copy)
-
-
 @functools.wraps(_stock_train)
-def _train(cfg: Any, trainer: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+def train(cfg: Any, trainer: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+    """An epoch; a signal that comes in it is noted."""
     # Several workers must stop at the same update; they end as fairseq ends them, at once.
     alone = trainer.data_parallel_world_size == 1
     if not (alone and getattr(task, "stops_when_told", False)):
@@ -52,7 +40,8 @@ def _train(cfg: Any, trainer: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 @functools.wraps(_stock_validate_and_save)
-def _validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: Any) -> Any:
+def validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: Any) -> Any:
+    """After an update: what fairseq does, then the end that a signal asked for."""
     losses, should_stop = _stock_validate_and_save(cfg, trainer, task, epoch_itr, *args)
     if _received and not should_stop:
         checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
@@ -99,11 +88,3 @@ def _signals_noted() -> Iterator[None]:
     finally:
         restore()
         _received.clear()
-
-
-def _copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any | None:
-    if not PathManager.supports_rename(dst_path):
-        return _stock_copy(src_path, dst_path, overwrite)
-    with replacing(dst_path) as temporary:
-        shutil.copyfile(src_path, temporary)
-    return True

@@ -1,7 +1,7 @@
 """A run ends with the sentence of a :class:`DwtError` in a worker that fairseq spawned, one a GPU.
 
-torch hands a worker's error to the process that spawned it as the text of a traceback, so the one
-name that starts fairseq's workers is replaced; every other error goes through it as before.
+torch hands a worker's error to the process that spawned it as the text of a traceback; every other
+error stays as it is.
 """
 
 import functools
@@ -14,19 +14,15 @@ from torch.multiprocessing import ProcessRaisedException
 
 from ..errors import DwtError
 
-__all__ = ["tell_workers_errors"]
+__all__ = ["call_main"]
 
 _stock_call_main = utils.call_main
 _SENTENCE = re.compile(rf"^{DwtError.__module__}\.{DwtError.__name__}: (.*)$", re.MULTILINE)
 
 
-def tell_workers_errors() -> None:
-    """Have ``fairseq.distributed.utils.call_main`` behave as said above."""
-    utils.call_main = _call_main
-
-
 @functools.wraps(_stock_call_main)
-def _call_main(cfg: Any, main: Any, **kwargs: Any) -> Any:
+def call_main(cfg: Any, main: Any, **kwargs: Any) -> Any:
+    """Launch ``main``, in this process or in workers."""
     try:
         return _stock_call_main(cfg, main, **kwargs)
     except ProcessRaisedException as error:

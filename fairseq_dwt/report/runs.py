@@ -16,6 +16,7 @@ from ..find.methods import label_of
 from ..glue.metrics import METRICS
 from ..glue.predictions import Predictions
 from ..glue.tasks import task_of_folder
+from ..run.folder import CONFIG, LOG, PREDICTIONS, ticket_in
 from ..ticket import AnyTicket, load_ticket
 
 __all__ = ["Run", "find_runs", "read_run"]
@@ -95,7 +96,7 @@ def find_runs(folders: list[str]) -> list[Run]:
         found = sorted(_run_folders(folder))
         if not found:
             raise DwtError(
-                f"{folder}: expected run folders of fairseq-hydra-train (with .hydra/config.yaml), "
+                f"{folder}: expected run folders of fairseq-hydra-train (with {CONFIG}), "
                 "found none; check the path"
             )
         runs += [read_run(run) for run in found]
@@ -104,14 +105,14 @@ def find_runs(folders: list[str]) -> list[Run]:
 
 def _run_folders(folder: str) -> Iterator[str]:
     for path, folders, _ in os.walk(folder):
-        if os.path.isfile(os.path.join(path, ".hydra", "config.yaml")):
+        if os.path.isfile(os.path.join(path, CONFIG)):
             yield path
             folders.clear()
 
 
 def read_run(folder: str) -> Run:
     """Read one run folder."""
-    config = OmegaConf.load(os.path.join(folder, ".hydra", "config.yaml"))
+    config = OmegaConf.load(os.path.join(folder, CONFIG))
     log = _read_log(folder)
     metric = config.checkpoint.best_checkpoint_metric
     # a run that was launched again may have logged an update twice: the last one counts
@@ -129,9 +130,10 @@ def read_run(folder: str) -> Run:
             continue  # a line that breaks off, or another metric
     trained = next(filter(None, map(_TRAINED.search, reversed(log))), None)
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
-    ticket = _ticket(folder)
+    used = ticket_in(folder)
+    ticket = None if used is None else load_ticket(used)
     source = None if ticket is None else ticket.origin.task
-    predictions = os.path.join(folder, "predictions.tsv")
+    predictions = os.path.join(folder, PREDICTIONS)
     return Run(
         folder=folder,
         method=_method(config, ticket),
@@ -150,7 +152,7 @@ def read_run(folder: str) -> Run:
 
 
 def _read_log(folder: str) -> list[str]:
-    path = os.path.join(folder, "hydra_train.log")
+    path = os.path.join(folder, LOG)
     if not os.path.isfile(path):
         return []
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -166,11 +168,3 @@ def _method(config: Any, ticket: AnyTicket | None) -> str:
     if ticket is None:
         return "?"
     return label_of(ticket)
-
-
-def _ticket(folder: str) -> AnyTicket | None:
-    for name in ("ticket.json", "ticket.safetensors"):
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            return load_ticket(path)
-    return None

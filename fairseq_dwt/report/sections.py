@@ -13,6 +13,7 @@ from ..checkpoint import ROUNDED, Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
 from ..find.dominant import SIGMA, Movement
 from ..model.names import KINDS
+from ..run.folder import CHECKPOINT_LAST, SIGMA_MASK, TICKET
 from ..ticket import PUBLISHED, ElementMask, Ticket, load_ticket
 from ..ticket.similarity import Similarity, similarity
 from . import paper
@@ -75,7 +76,7 @@ def make_document(runs: Sequence[Run]) -> Document:
 def _tickets(runs: Sequence[Run]) -> list[_Found]:
     found = []
     for run in runs:
-        path = os.path.join(run.folder, "ticket.json")
+        path = os.path.join(run.folder, TICKET)
         if run.is_stage_1 and os.path.isfile(path):
             found.append(_Found(run, Ticket.load(path)))
     return sorted(found, key=lambda f: (f.run.task, f.run.seed, f.run.folder))
@@ -234,10 +235,10 @@ def _out_weighted_section(found: Sequence[_Found]) -> Section | None:
 def _sigma_mask(found: _Found, notes: list[str]) -> ElementMask | None:
     """What the run wrote, or its last checkpoint against the pre-trained file; may add a note."""
     folder = found.run.folder
-    path = os.path.join(folder, "sigma_mask.safetensors")
+    path = os.path.join(folder, SIGMA_MASK)
     if os.path.isfile(path):
         return ElementMask.load(path)
-    checkpoint = os.path.join(folder, "checkpoint_last.pt")
+    checkpoint = os.path.join(folder, CHECKPOINT_LAST)
     if not os.path.isfile(checkpoint):
         return None
     settings = load_checkpoint(checkpoint)["cfg"]["checkpoint"]

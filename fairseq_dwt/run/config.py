@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..model.roberta import FUNCTION, SIZES
+from .folder import CHECKPOINT_LAST
 
 __all__ = [
     "compose",
@@ -45,7 +46,6 @@ PATHS = (
     ("optimizer", "like"),
 )
 _PLUGIN = "hydra_plugins.fairseq_dwt_search_path"
-_FAIRSEQ_RESTORE_FILE = "checkpoint_last.pt"
 
 
 def compose(name: str, overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
@@ -107,7 +107,7 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
     """Make the paths in ``root`` absolute against ``cwd``, the folder the user stood in.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
-    (``bitfit``, a built-in ticket, ``checkpoint_last.pt``) stay as they are.
+    (``bitfit``, a built-in ticket, fairseq's own restore_file) stay as they are.
     """
     if not cwd:
         return
@@ -119,7 +119,7 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
         if OmegaConf.is_interpolation(node, key):
             continue
         value = node[key]
-        if not isinstance(value, str) or os.path.isabs(value) or value == _FAIRSEQ_RESTORE_FILE:
+        if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section == "optimizer" and not os.path.isfile(candidate):
@@ -136,7 +136,7 @@ def pretrained_file(root: DictConfig) -> str:
     """
     checkpoint = root.checkpoint
     path = checkpoint.finetune_from_model
-    if path is None and checkpoint.restore_file != _FAIRSEQ_RESTORE_FILE:
+    if path is None and checkpoint.restore_file != CHECKPOINT_LAST:
         path = checkpoint.restore_file
         logger.warning(
             "checkpoint.restore_file starts over at every launch: this run will not resume; "

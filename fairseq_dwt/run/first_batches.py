@@ -20,6 +20,7 @@ from ..glue.tasks import task_of_folder
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
+from . import folder
 from .resume import checkpoint_to_resume
 
 __all__ = ["ONESHOT", "find_oneshot", "oneshot_of_config", "oneshot_ticket"]
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: The word that ``optimizer.ticket`` takes.
 ONESHOT = "oneshot"
-FILE = "oneshot.json"
 
 
 def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
@@ -40,7 +40,7 @@ def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
         model: as the task built it; gets the values of θ0.
     """
-    path = os.path.join(task.root.checkpoint.save_dir, FILE)
+    path = os.path.join(task.root.checkpoint.save_dir, folder.ONESHOT)
     answer: list[str | None] = [None, None]
     if is_master(task.root.distributed_training):
         try:

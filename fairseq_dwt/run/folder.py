@@ -1,155 +1,68 @@
-"""A run's folder is one run: what was launched there first is compared at every launch.
+"""A run's folder: the name of every file in it, and its lock."""
 
-``run.json`` keeps what makes two launches the same run. Learning rate, updates, epochs, batch size,
-workers, σ and logging are not in it: they may change between launches, as in fairseq.
-"""
+from __future__ import annotations
 
-import hashlib
-import json
+import fcntl
 import logging
 import os
-from typing import Any
+from typing import IO
 
-from fairseq.distributed.utils import is_master
-from omegaconf import DictConfig
-
-from ..checkpoint import load_checkpoint
 from ..errors import DwtError
-from ..files import replacing
-from ..glue.tasks import task_of_folder
-from ..ticket import AnyTicket, load_ticket
-from .resume import checkpoint_to_resume
 
-__all__ = ["RUN", "check_precision", "check_same_run"]
+__all__ = ["hold", "ticket_in"]
 
 logger = logging.getLogger(__name__)
 
+#: Hydra's.
+CONFIG = os.path.join(".hydra", "config.yaml")
+LOG = "hydra_train.log"
+#: fairseq's.
+CHECKPOINT_LAST = "checkpoint_last.pt"
+CHECKPOINT_BEST = "checkpoint_best.pt"
+#: What the run is (:mod:`~fairseq_dwt.run.same_run`).
 RUN = "run.json"
-_TICKETS = ("ticket.json", "ticket.safetensors")
-#: How an error calls what differs.
-_WORDS = {
-    "base": "the pre-trained model",
-    "task": "the data of task",
-    "labels": "the labels, in this order,",
-    "dictionary": "the data's dictionary",
-    "method": "the method",
-    "ticket": "the ticket",
-    "l1_lambda": "criterion.l1_lambda",
-}
+#: Which process it belongs to.
+LOCK = ".lock"
+#: The ticket that stage 1 found, or that stage 2 trains inside of, cut to k; an element mask.
+TICKET = "ticket.json"
+ELEMENT_MASK = "ticket.safetensors"
+#: m_σ of stage 1.
+SIGMA_MASK = "sigma_mask.safetensors"
+#: The ticket of the run's first batches, whole.
+ONESHOT = "oneshot.json"
+#: Of the best validation.
+PREDICTIONS = "predictions.tsv"
+
+#: Locks on run folders, which end with this process however it ends.
+_held: dict[str, IO[str]] = {}
 
 
-def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
-    """Refuse to go on with another run's checkpoints, or keep in the folder what this run is.
-
-    Args:
-        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
-        ticket: that it trains inside of, cut to k.
-
-    Raises:
-        DwtError: the run folder's checkpoints belong to another run.
-    """
-    root = task.root
-    path = os.path.abspath(os.path.join(root.checkpoint.save_dir, RUN))
-    now = _record(task, ticket)
-    last = checkpoint_to_resume(root)
-    if last is not None:
-        earlier = _read(path) if os.path.isfile(path) else _record_of_before(root, last, now)
-        for key, value in now.items():
-            if key in earlier and earlier[key] != value:
-                raise DwtError(
-                    f"{path}: expected {_WORDS[key]} {_told(earlier[key])} of the run whose "
-                    f"checkpoints are here, got {_told(value)}; choose another hydra.run.dir, or "
-                    "remove that run"
-                )
-    if is_master(root.distributed_training) and not (last is not None and os.path.isfile(path)):
-        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump(now, file, indent=1)
+def ticket_in(folder: str) -> str | None:
+    """Path of the ticket, or element mask, that a run left in its folder; None without one."""
+    paths = [os.path.join(folder, name) for name in (TICKET, ELEMENT_MASK)]
+    return next(filter(os.path.isfile, paths), None)
 
 
-def check_precision(root: DictConfig) -> None:
-    """Refuse to go on in fp32 where a run began in half precision, or the reverse.
-
-    fairseq's optimizers of the two are not the same, and it says so by an assertion.
+def hold(folder: str) -> None:
+    """Let no other process run in this run's folder while this one lives.
 
     Raises:
-        DwtError: they differ.
+        DwtError: another process runs there.
     """
-    last = checkpoint_to_resume(root)
-    if last is None or root.checkpoint.reset_optimizer:
+    folder = os.path.abspath(folder)
+    if folder in _held:
         return
-    history = (load_checkpoint(last).get("optimizer_history") or [{}])[-1]
-    half = bool(root.common.fp16 or root.common.bf16)
-    began_half = "FP16" in str(history.get("optimizer_name", ""))
-    if "optimizer_name" in history and half != began_half:
-        words = {True: "fp16 or bf16", False: "fp32"}
-        raise DwtError(
-            f"{os.path.abspath(last)}: expected a run that goes on in {words[began_half]}, in "
-            f"which it began, got {words[half]}; set common.fp16 or common.bf16 as at its first "
-            "launch, or choose another hydra.run.dir"
-        )
-
-
-def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
-    root, cfg = task.root, task.cfg
-    with open(os.path.join(cfg.data, "input0", "dict.txt"), "rb") as file:
-        dictionary = hashlib.sha256(file.read()).hexdigest()
-    optimizer, criterion = root.optimizer, root.criterion
-    wrapped = optimizer["wrapped_optimizer"] if "wrapped_optimizer" in optimizer else None
-    names = [type(task).__name__, _name(criterion), _name(optimizer), _name(wrapped)]
-    record = {
-        "base": task.pretrained.fingerprint,
-        "task": task_of_folder(cfg.data),
-        "labels": "numbers" if cfg.regression_target else task.labels(),
-        "dictionary": dictionary,
-        "method": " ".join(name for name in names if name),
-        "ticket": None if ticket is None else ticket.digest(),
-    }
-    if "l1_lambda" in criterion:
-        record["l1_lambda"] = criterion["l1_lambda"]
-    return record
-
-
-def _name(node: Any) -> str | None:
-    """``_name`` of a section, or the text that fairseq-train gives for one."""
-    if node is None or isinstance(node, str):
-        return node
-    return node["_name"] if "_name" in node else None
-
-
-def _record_of_before(root: DictConfig, last: str, now: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a run that was begun before there was a run.json."""
-    earlier: dict[str, Any] = {}
-    labels = (load_checkpoint(last).get("task_state") or {}).get("labels")
-    if labels:
-        earlier["labels"] = list(labels)
-    for name in _TICKETS:
-        path = os.path.join(root.checkpoint.save_dir, name)
-        if os.path.isfile(path):
-            found = load_ticket(path)
-            if found.origin.base is not None:
-                earlier["base"] = found.origin.base
-            if now["ticket"] is not None:
-                earlier["ticket"] = found.digest()
-    return earlier
-
-
-def _read(path: str) -> dict[str, Any]:
+    os.makedirs(folder, exist_ok=True)
+    file = open(os.path.join(folder, LOCK), "a", encoding="utf-8")  # noqa: SIM115
     try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError) as error:
+        # the lock of a process, not of a file: workers that load data do not inherit it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
         raise DwtError(
-            f"{path}: expected what the run in this folder is, cannot read it ({error}); remove "
-            "the file if the run is the one you mean"
+            f"{folder}: expected a folder of one run, got one in which another process is running; "
+            "wait for it, or choose another hydra.run.dir"
         ) from None
-    if not isinstance(record, dict):
-        raise DwtError(f"{path}: expected a JSON object, got {type(record).__name__}; remove it")
-    return record
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    text = str(value)
-    # a hash
-    return f"{text[:12]}…" if len(text) == 64 else text
+    except OSError as error:  # a file system without locks
+        logger.warning(f"{folder}: not locked against a second run: {error}")
+    _held[folder] = file

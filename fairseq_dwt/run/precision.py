@@ -6,6 +6,7 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from ..errors import DwtError
+from ..patches.gpu import hide_gpu
 
 __all__ = ["refuse_sharding", "settle_precision", "trains_on_gpu"]
 
@@ -29,7 +30,7 @@ def settle_precision(root: DictConfig) -> None:
         DwtError: two precisions, fp16 without a GPU, or amp.
     """
     common = root.common
-    _hide_gpu(common.cpu)
+    hide_gpu(common.cpu)
     if common.amp:
         raise DwtError(
             "common.amp: fairseq's AMP optimizer divides gradients by the loss scale twice (it "
@@ -50,20 +51,6 @@ def settle_precision(root: DictConfig) -> None:
     if ticket.get("_name") == "dominant_ticket" and str(ticket.get("mode")) == "masked":
         with open_dict(common):
             common.fp16_no_flatten_grads = True
-
-
-def _hide_gpu(hidden: bool) -> None:
-    """With ``common.cpu`` let no one find a GPU, which fairseq asks for in places that forget it.
-
-    (``clip_grad_norm_`` and the handling of an overflow move norms to a GPU that is there.)
-    """
-    stock = getattr(torch.cuda.is_available, "stock", torch.cuda.is_available)
-
-    def is_available() -> bool:
-        return False
-
-    is_available.stock = stock  # type: ignore[attr-defined]
-    torch.cuda.is_available = is_available if hidden else stock
 
 
 def refuse_sharding(root: DictConfig) -> None:

@@ -1,58 +1,28 @@
 """Launching a run again: what fairseq forgets between two launches."""
 
-import fcntl
 import logging
 import os
 import zipfile
-from typing import IO, Any
+from typing import Any
 
 import fairseq_cli.train
 from fairseq import checkpoint_utils
-from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, open_dict
 
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..train import halves
+from .folder import CHECKPOINT_LAST
 
 __all__ = [
     "checkpoint_to_resume",
     "early_stopping_state",
-    "hold_folder",
     "resume",
 ]
 
 logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"
-_LOCK = ".lock"
-#: Locks on run folders, which end with this process however it ends.
-_HELD: dict[str, IO[str]] = {}
-
-
-def hold_folder(root: DictConfig) -> None:
-    """Let no other process run in this run's folder while this one lives.
-
-    Raises:
-        DwtError: another process runs there.
-    """
-    folder = os.path.abspath(root.checkpoint.save_dir)
-    if folder in _HELD or not is_master(root.distributed_training):
-        return
-    os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, _LOCK), "a", encoding="utf-8")  # noqa: SIM115
-    try:
-        # the lock of a process, not of a file: workers that load data do not inherit it
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise DwtError(
-            f"{folder}: expected a folder of one run, got one in which another process is running; "
-            "wait for it, or choose another hydra.run.dir"
-        ) from None
-    except OSError as error:  # a file system without locks
-        logger.warning(f"{folder}: not locked against a second run: {error}")
-    _HELD[folder] = file
 
 
 def early_stopping_state() -> dict[str, Any]:
@@ -110,8 +80,8 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
 def checkpoint_to_resume(root: DictConfig) -> str | None:
     """The checkpoint that fairseq will resume from, if any."""
     checkpoint = root.checkpoint
-    path = os.path.join(checkpoint.save_dir, "checkpoint_last.pt")
-    if checkpoint.restore_file != "checkpoint_last.pt" or not os.path.isfile(path):
+    path = os.path.join(checkpoint.save_dir, CHECKPOINT_LAST)
+    if checkpoint.restore_file != CHECKPOINT_LAST or not os.path.isfile(path):
         return None
     return path
 

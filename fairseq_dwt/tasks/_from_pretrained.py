@@ -29,22 +29,19 @@ from ..model.encoder import train_below_frozen_embeddings, use_sdpa
 from ..model.products import products_in_fp32
 from ..model.roberta import keep_own_lm_head
 from ..optim.dominant_ticket import DominantTicket
-from ..patches.load_checkpoint import accept_files
-from ..patches.train_loop import survive_interruptions
 from ..run import config
 from ..run.batches import ByLength
 from ..run.data import check_data
-from ..run.folder import check_precision
+from ..run.folder import PREDICTIONS, hold
 from ..run.precision import settle_precision
 from ..run.progress import TimeLeft
-from ..run.resume import checkpoint_to_resume, early_stopping_state, hold_folder, resume
+from ..run.resume import checkpoint_to_resume, early_stopping_state, resume
+from ..run.same_run import check_precision
 from ..train import halves
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
 logger = logging.getLogger(__name__)
-
-PREDICTIONS = "predictions.tsv"
 
 
 @dataclass
@@ -109,11 +106,10 @@ class FromPretrainedTask(SentencePredictionTask):
             DwtError: a path is missing, or the settings contradict each other.
         """
         allow_fairseq_classes()
-        survive_interruptions()
         root = cfg._get_root()  # type: ignore[attr-defined]
-        accept_files()
         config.settle_folder(root)
-        hold_folder(root)
+        if is_master(root.distributed_training):
+            hold(root.checkpoint.save_dir)
         resumed = resume(root)
         settle_precision(root)
         config.settle_schedule(root)

@@ -15,17 +15,15 @@ from ..find.dominant import RANKED_COLUMNS, SIGMA, Movement, tensors_of
 from ..glue.tasks import task_of_folder
 from ..model.names import is_head, is_layer
 from ..model.roberta import canonical_name, model_tensors
-from ..run.folder import check_same_run
+from ..run.folder import SIGMA_MASK, TICKET
 from ..run.precision import refuse_sharding
+from ..run.same_run import check_same_run
 from ..ticket import origin_of
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]
 
 logger = logging.getLogger(__name__)
-
-TICKET = "ticket.json"
-SIGMA_MASK = "sigma_mask.safetensors"
 
 
 @dataclass

@@ -19,9 +19,10 @@ from ..model.names import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..patches.ema import average_inside
 from ..run.first_batches import ONESHOT, oneshot_ticket
-from ..run.folder import check_same_run
+from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, TICKET
 from ..run.precision import refuse_sharding
-from ..ticket import AnyTicket, Ticket
+from ..run.same_run import check_same_run
+from ..ticket import AnyTicket
 from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
@@ -92,7 +93,7 @@ class TicketFinetuneTask(FromPretrainedTask):
         write_back(model)
 
     def _ending(self, folder: str) -> str:
-        best = os.path.join(folder, "checkpoint_best.pt")
+        best = os.path.join(folder, CHECKPOINT_BEST)
         if not os.path.isfile(best):
             return super()._ending(folder)
         told = f"wrote {best}; {super()._ending(folder)}"
@@ -129,11 +130,9 @@ class TicketFinetuneTask(FromPretrainedTask):
 
     def _record(self, ticket: AnyTicket) -> None:
         folder = self.root.checkpoint.save_dir
-        extension = "json" if isinstance(ticket, Ticket) else "safetensors"
-        path = os.path.join(folder, f"ticket.{extension}")
         check_same_run(self, ticket)
         if is_master(self.root.distributed_training):
-            ticket.save(path)
+            ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
 
 
 def _setting(optimizer: DictConfig, name: str) -> Any:
