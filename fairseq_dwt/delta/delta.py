@@ -6,17 +6,12 @@ Contract
     is put in place is what was trained, bit for bit, and what is put back is the base.
 
         checkpoint = base + delta        :func:`export`, :func:`merge`
-
-    On file (safetensors): ``<matrix>.weight`` (out_features, k), the columns in ascending order, or
-    (entries,) of a mask; ``<matrix>.bias`` (out_features,) or (entries,); ``head.*``; the ticket as
-    JSON, or ``<matrix>.mask``; a SHA-256 of it all. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,20 +20,15 @@ from torch import Tensor
 
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..files import check_checksum, checksum, read_safetensors, replacing
-from ..model.names import ENCODER, head_name, heads_of, named_matrices
+from ..model.names import head_name, heads_of, named_matrices
 from ..model.roberta import FUNCTION, SIZES
-from ..ticket import AnyTicket, ElementMask, Origin, Ticket
-from ..ticket.element_mask import pack, unpack
-from ..ticket.origin import check_origin
+from ..ticket import AnyTicket
 from ..ticket.part import Part
 from ..version import __version__
 from .verify import moved_outside
 
 __all__ = ["Delta", "check_head", "export", "merge", "only_head"]
 
-FORMAT = "fairseq_dwt.delta"
-VERSION = 1
 DTYPES = {str(d)[len("torch.") :]: d for d in (torch.float32, torch.float16, torch.bfloat16)}
 HEAD = ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")
 #: Settings of the task without which its head cannot be used, by fairseq's names.
@@ -118,40 +108,11 @@ class Delta:
                 "model that it was trained on"
             )
 
-    # -- file ---------------------------------------------------------------------------------
-
     def save(self, path: str) -> None:
         """Write the delta, whole or not at all."""
-        from safetensors.torch import save_file
+        from .file import save
 
-        tensors = {
-            **{_file_name(name): tensor for name, tensor in self.values.items()},
-            **{f"head.{name}": tensor for name, tensor in self.head.items()},
-        }
-        header = {
-            "labels": self.labels,
-            "settings": dict(self.settings),
-            "dtype": str(self.dtype)[len("torch.") :],
-            "saved_dtype": str(self.saved_dtype)[len("torch.") :],
-            "task": self.task,
-            "made_by": self.made_by,
-            "sentences": self.sentences,
-        }
-        metadata = {"format": FORMAT, "version": str(VERSION), "delta": json.dumps(header)}
-        if isinstance(self.ticket, Ticket):
-            metadata["ticket"] = json.dumps(json.loads(self.ticket.dumps()), separators=(",", ":"))
-        else:
-            origin = {k: v for k, v in asdict(self.ticket.origin).items() if v is not None}
-            shapes = {name: list(mask.shape) for name, mask in self.ticket.masks.items()}
-            metadata["masks"] = json.dumps({"origin": origin, "shapes": shapes})
-            tensors.update({f"{n}.mask": pack(mask) for n, mask in self.ticket.masks.items()})
-        metadata["sha256"] = checksum(metadata, tensors)
-        # cloned: safetensors refuses tensors that share their memory
-        tensors = {
-            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-        }
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        save(self, path)
 
     @classmethod
     def load(cls, path: str) -> Delta:
@@ -160,62 +121,9 @@ class Delta:
         Raises:
             DwtError: no such file, not a delta, a newer format, truncated, altered, inconsistent.
         """
-        metadata, tensors = read_safetensors(path, FORMAT, VERSION)
-        told = metadata.pop("sha256", "none")
-        check_checksum(path, told, checksum(metadata, tensors), "fetch or export it again")
-        try:
-            return cls._from_file(metadata, tensors, path)
-        except DwtError:
-            raise
-        except Exception as error:  # whatever JSON of another shape leads to
-            raise DwtError(
-                f"{path}: expected a delta, got a file with other content "
-                f"({type(error).__name__}: {error}); export it again"
-            ) from None
+        from .file import load
 
-    @classmethod
-    def _from_file(
-        cls, metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str
-    ) -> Delta:
-        header = json.loads(metadata["delta"])
-        ticket = _read_ticket(metadata, tensors, path)
-        if ticket.origin.base is None:
-            raise DwtError(f"{path}: does not say which pre-trained model it belongs to")
-        dtype, saved_dtype = DTYPES[header["dtype"]], DTYPES[header["saved_dtype"]]
-        head = {name: tensors.pop(f"head.{name}") for name in HEAD}
-        values = {}
-        for name, part in ticket.parts(named_matrices(ticket.shapes)).items():
-            tensor = tensors.pop(_file_name(name), None)
-            if tensor is None or tuple(tensor.shape) != part.values_shape:
-                found = "none" if tensor is None else f"shape {tuple(tensor.shape)}"
-                raise DwtError(
-                    f"{path}: {_file_name(name)}: expected shape {part.values_shape} as in its "
-                    f"ticket, got {found}; export it again"
-                )
-            values[name] = tensor
-        if tensors:
-            raise DwtError(f"{path}: {sorted(tensors)[0]}: a tensor that its ticket does not have")
-        for name, tensor in {**values, **head}.items():
-            if tensor.dtype != dtype:
-                raise DwtError(f"{path}: {name}: expected {dtype}, got {tensor.dtype}")
-        settings = {name: header["settings"][name] for name in SETTINGS}
-        if SHORTEN in header["settings"]:
-            settings[SHORTEN] = header["settings"][SHORTEN]
-        delta = cls(
-            ticket,
-            values,
-            head,
-            tuple(map(str, header["labels"])),
-            settings,
-            dtype,
-            saved_dtype,
-            header.get("task"),
-            str(header["made_by"]),
-            header.get("sentences"),
-        )
-        check_head(delta.head, delta.labels, path)
-        _check_settings(delta, path)
-        return delta
+        return load(path)
 
     def check_width(self, width: int, where: str) -> None:
         """Refuse a head for features of another width than the model's (DwtError)."""
@@ -226,7 +134,8 @@ class Delta:
             )
 
 
-def _check_settings(delta: Delta, where: str) -> None:
+def check_settings(delta: Delta, where: str) -> None:
+    """Refuse settings that do not fit the delta's head (DwtError)."""
     settings, name = delta.settings, delta.settings["classification_head_name"]
     tokens = [settings["init_token"], settings["separator_token"]]
     fits = {
@@ -251,15 +160,6 @@ def _check_settings(delta: Delta, where: str) -> None:
         )
 
 
-def _read_ticket(metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str) -> AnyTicket:
-    if "ticket" in metadata:
-        return Ticket.loads(metadata["ticket"], path)
-    saved = json.loads(metadata["masks"])
-    check_origin(path, saved["origin"])
-    masks = {n: unpack(tensors.pop(f"{n}.mask"), tuple(s)) for n, s in saved["shapes"].items()}
-    return ElementMask(masks, Origin(**saved["origin"]))
-
-
 def check_head(head: Mapping[str, Tensor], labels: Sequence[str], where: str) -> None:
     """Refuse tensors that are no classification head, or labels that do not fit it (DwtError)."""
     shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
@@ -278,10 +178,6 @@ def check_head(head: Mapping[str, Tensor], labels: Sequence[str], where: str) ->
         raise DwtError(
             f"{where}: expected a label for each of {classes} classes, got {len(labels)}"
         )
-
-
-def _file_name(name: str) -> str:
-    return name[len(ENCODER) :]
 
 
 # -- checkpoint ↔ base + delta ---------------------------------------------------------------------
@@ -356,7 +252,7 @@ def export(
     )
     check_head(delta.head, delta.labels, tuned.path)
     delta.check_width(pretrained.settings["encoder_embed_dim"], tuned.path)
-    _check_settings(delta, tuned.path)
+    check_settings(delta, tuned.path)
     return delta
 
 

@@ -1,30 +1,22 @@
-"""What both stages share: sentence prediction from a pre-trained file, scored as GLUE scores."""
+"""What both stages share: training that starts from a pre-trained file."""
 
 # no postponed annotations here: fairseq reads the types of the config fields
 
 import logging
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.distributed.utils import is_master
-from fairseq.logging import metrics
-from fairseq.logging.meters import MetersDict
-from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from ..checkpoint import Pretrained, allow_fairseq_classes
 from ..errors import DwtError
 from ..find.l1 import first_difference
-from ..glue.dev_scores import DevScores
-from ..glue.metrics import METRICS
-from ..glue.predictions import Predictions
-from ..model.anatomy import heads_in
 from ..model.encoder import train_below_frozen_embeddings, use_sdpa
 from ..model.products import products_in_fp32
 from ..model.roberta import keep_own_lm_head
@@ -32,12 +24,13 @@ from ..optim.dominant_ticket import DominantTicket
 from ..run import config
 from ..run.batches import ByLength
 from ..run.data import check_data
-from ..run.folder import PREDICTIONS, hold
+from ..run.folder import hold
 from ..run.precision import settle_precision
 from ..run.progress import TimeLeft
-from ..run.resume import checkpoint_to_resume, early_stopping_state, resume
+from ..run.resume import early_stopping_state, resume
 from ..run.same_run import check_precision
 from ..train import halves
+from ._scored import ScoredConfig, ScoredTask
 
 __all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
 
@@ -45,21 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class FromPretrainedConfig(SentencePredictionConfig):
-    # fairseq reads these two from the criterion, which here may be a wrapper
-    regression_target: bool = field(
-        default=False, metadata={"help": "predict a number, as for STS-B"}
-    )
-    classification_head_name: str = field(
-        default="sentence_classification_head", metadata={"help": "name of the head"}
-    )
-    metrics: str = field(
-        default="",
-        metadata={
-            "help": "scores of a validation beside accuracy, in percent: " + ", ".join(METRICS)
-        },
-    )
-    positive_label: str = field(default="1", metadata={"help": "label whose F1 is reported"})
+class FromPretrainedConfig(ScoredConfig):
     attention: ChoiceEnum(["sdpa", "fairseq"]) = field(  # type: ignore[valid-type]
         default="sdpa",
         metadata={
@@ -76,8 +55,8 @@ class FromPretrainedConfig(SentencePredictionConfig):
     )
 
 
-class FromPretrainedTask(SentencePredictionTask):
-    """Sentence prediction that takes its shape from a pre-trained file and reports GLUE's scores.
+class FromPretrainedTask(ScoredTask):
+    """Scored sentence prediction that takes its shape from a pre-trained file.
 
     Attributes:
         pretrained: the file that the run starts from.
@@ -95,8 +74,6 @@ class FromPretrainedTask(SentencePredictionTask):
     _checked = False
     _optimizer: Any = None
     _resumed: Optional[Mapping[str, Any]] = None
-    _subsets_validated = 0
-    _best_score: Optional[float] = None
 
     @classmethod
     def setup_task(cls, cfg: FromPretrainedConfig, **kwargs: Any) -> "FromPretrainedTask":
@@ -124,17 +101,6 @@ class FromPretrainedTask(SentencePredictionTask):
         task = super().setup_task(cfg, **kwargs)
         task.root, task.pretrained, task._resumed = root, pretrained, resumed
         task._time_left = TimeLeft(root.optimization.max_update)
-        names = [name for name in cfg.metrics.split(",") if name]
-        unknown = sorted(set(names) - set(METRICS))
-        if unknown:
-            raise DwtError(f"task.metrics: expected some of {', '.join(METRICS)}, got {unknown[0]}")
-        # Label dictionaries are ordered by frequency: a class is not its label's number.
-        labels = task.label_dictionary
-        if "f1" in names and cfg.positive_label not in labels:
-            raise DwtError(
-                f"task.positive_label: expected a label of {cfg.data}, got {cfg.positive_label!r}"
-            )
-        task._dev_scores = DevScores(names, labels.index(cfg.positive_label) - labels.nspecial)
         return task
 
     @staticmethod
@@ -221,13 +187,6 @@ class FromPretrainedTask(SentencePredictionTask):
         first = self.label_dictionary.nspecial
         return [self.label_dictionary[first + i] for i in range(self.cfg.num_classes)]
 
-    # -- scores ---------------------------------------------------------------------------------
-
-    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """A validation begins: its first subset is the one that fairseq chooses checkpoints by."""
-        super().begin_valid_epoch(epoch, model)
-        self._subsets_validated = 0
-
     def ended(self) -> None:
         """Training has come to its end: say what was written and what comes next."""
         if is_master(self.root.distributed_training):
@@ -236,68 +195,8 @@ class FromPretrainedTask(SentencePredictionTask):
     def _ending(self, folder: str) -> str:
         return f"next: fairseq-dwt report {folder} -o report"
 
-    def post_validate(self, model: Any, stats: Any, agg: Any) -> None:
-        """fairseq has validated one subset and goes on to the next."""
-        if self._subsets_validated == 0:
-            self._keep_predictions(stats)
-        self._subsets_validated += 1
-        self._dev_scores.finish()
-
-    def _keep_predictions(self, stats: Any) -> None:
-        """Write the predictions where this validation is the best so far, as fairseq judges it."""
-        checkpoint = self.root.checkpoint
-        metric, path = checkpoint.best_checkpoint_metric, self._predictions_file
-        score = float(stats[metric])
-        rows = self._dev_scores.rows()  # all workers must come here
-        if not is_master(self.root.distributed_training) or not rows:
-            return
-        if self._best_score is None and os.path.isfile(path) and checkpoint_to_resume(self.root):
-            self._best_score = Predictions.load(path).score
-        better = 1 if checkpoint.maximize_best_checkpoint_metric else -1
-        if self._best_score is not None and better * score < better * self._best_score:
-            return
-        self._best_score = score
-        update = int(stats["num_updates"])
-        Predictions(update, metric, score, self._dev_scores.positive, rows).save(path)
-
-    @property
-    def _predictions_file(self) -> str:
-        return os.path.join(self.root.checkpoint.save_dir, PREDICTIONS)
-
-    def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
-        """The criterion's outputs; what the head predicted is kept for the scores."""
-        with _outputs(heads_in(model)[self.cfg.classification_head_name]) as logits:
-            with products_in_fp32(model):
-                result = super().valid_step(sample, model, criterion)
-        output = logits[-1].float()
-        predicted = output.view(-1) if self.cfg.regression_target else output.argmax(dim=-1)
-        self._dev_scores.add(sample["id"], predicted, sample["target"])
-        return result
-
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
-        """The criterion's metrics and, in validation, the task's GLUE scores in per cent."""
+        """The criterion's metrics, and in training the time that is left."""
         super().reduce_metrics(logging_outputs, criterion)
         if criterion.training:
             self._time_left.log()
-            return
-        # The innermost aggregator is of this step alone, and fairseq reads it after every step; the
-        # outer ones it reads when the dev set is through. There the score is derived, not averaged.
-        for aggregator in metrics.get_active_aggregators()[:-1]:
-            for name in self._dev_scores.names:
-                if name not in aggregator:
-                    score = MetersDict._DerivedMeter(partial(self._percent, name))
-                    aggregator.add_meter(name, score, priority=20)
-
-    def _percent(self, name: str, _meters: Any) -> float:
-        return self._dev_scores.percent(name)
-
-
-@contextmanager
-def _outputs(module: torch.nn.Module) -> Iterator[List[torch.Tensor]]:
-    """Collect what ``module`` returns, so that scores cost no second forward pass."""
-    seen: List[torch.Tensor] = []
-    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    try:
-        yield seen
-    finally:
-        handle.remove()

@@ -113,6 +113,13 @@ class ElementMask:
         check_shapes(self.shapes, matrices, where)
         check_base(self.origin.base, base, self.origin.init, where)
 
+    def packed(self) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+        """The mask as a part of another file: safetensors' metadata and tensors."""
+        origin = {k: v for k, v in asdict(self.origin).items() if v is not None}
+        shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
+        packed = {f"{name}.mask": pack(mask) for name, mask in self.masks.items()}
+        return {"masks": json.dumps({"origin": origin, "shapes": shapes})}, packed
+
     def save(self, path: str) -> None:
         """Write the mask, bit-packed, whole or not at all."""
         from safetensors.torch import save_file

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
 
 from ..errors import DwtError
-from .element_mask import AnyTicket, ElementMask
+from .element_mask import AnyTicket, ElementMask, unpack
+from .origin import Origin, check_origin
 from .ticket import Ticket
 
-__all__ = ["PUBLISHED", "load_ticket"]
+__all__ = ["PUBLISHED", "load_ticket", "unpacked"]
 
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
 #: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
@@ -34,3 +38,17 @@ def load_ticket(path: str, words: Sequence[str] = ()) -> AnyTicket:
             + ", ".join((*words, *PUBLISHED))
         )
     return ElementMask.load(path) if path.endswith(".safetensors") else Ticket.load(path)
+
+
+def unpacked(metadata: Mapping[str, str], tensors: dict[str, Tensor], where: str) -> AnyTicket:
+    """The ticket that was ``packed()`` into another file; its tensors are taken out of ``tensors``.
+
+    Raises:
+        DwtError: not a ticket; it begins with ``where``.
+    """
+    if "ticket" in metadata:
+        return Ticket.loads(metadata["ticket"], where)
+    saved = json.loads(metadata["masks"])
+    check_origin(where, saved["origin"])
+    masks = {n: unpack(tensors.pop(f"{n}.mask"), tuple(s)) for n, s in saved["shapes"].items()}
+    return ElementMask(masks, Origin(**saved["origin"]))

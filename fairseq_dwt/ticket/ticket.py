@@ -191,6 +191,10 @@ class Ticket:
         check_shapes(self.shapes, matrices, where)
         check_base(self.origin.base, base, self.origin.init, where)
 
+    def packed(self) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+        """The ticket as a part of another file: safetensors' metadata and tensors."""
+        return {"ticket": json.dumps(json.loads(self.dumps()), separators=(",", ":"))}, {}
+
     # -- file ---------------------------------------------------------------------------------
 
     def save(self, path: str) -> None:

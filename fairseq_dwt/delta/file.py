@@ -1,0 +1,118 @@
+"""A delta's file: safetensors, of which nothing is unpickled.
+
+``<matrix>.weight`` (out_features, k), the columns in ascending order, or (entries,) of a mask;
+``<matrix>.bias`` (out_features,) or (entries,); ``head.*``; the ticket as JSON, or
+``<matrix>.mask``; a SHA-256 of it all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..errors import DwtError
+from ..files import check_checksum, checksum, read_safetensors, replacing
+from ..model.names import ENCODER, named_matrices
+from ..ticket.load import unpacked
+from .delta import DTYPES, HEAD, SETTINGS, SHORTEN, Delta, check_head, check_settings
+
+__all__ = ["load", "save"]
+
+FORMAT = "fairseq_dwt.delta"
+VERSION = 1
+
+
+def save(delta: Delta, path: str) -> None:
+    """Write the delta, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        **{_file_name(name): tensor for name, tensor in delta.values.items()},
+        **{f"head.{name}": tensor for name, tensor in delta.head.items()},
+    }
+    header = {
+        "labels": delta.labels,
+        "settings": dict(delta.settings),
+        "dtype": str(delta.dtype)[len("torch.") :],
+        "saved_dtype": str(delta.saved_dtype)[len("torch.") :],
+        "task": delta.task,
+        "made_by": delta.made_by,
+        "sentences": delta.sentences,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "delta": json.dumps(header)}
+    about_ticket, of_ticket = delta.ticket.packed()
+    metadata.update(about_ticket)
+    tensors.update(of_ticket)
+    metadata["sha256"] = checksum(metadata, tensors)
+    # cloned: safetensors refuses tensors that share their memory
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load(path: str) -> Delta:
+    """Read a delta file.
+
+    Raises:
+        DwtError: no such file, not a delta, a newer format, truncated, altered, inconsistent.
+    """
+    metadata, tensors = read_safetensors(path, FORMAT, VERSION)
+    told = metadata.pop("sha256", "none")
+    check_checksum(path, told, checksum(metadata, tensors), "fetch or export it again")
+    try:
+        return _read(metadata, tensors, path)
+    except DwtError:
+        raise
+    except Exception as error:  # whatever JSON of another shape leads to
+        raise DwtError(
+            f"{path}: expected a delta, got a file with other content "
+            f"({type(error).__name__}: {error}); export it again"
+        ) from None
+
+
+def _read(metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str) -> Delta:
+    header = json.loads(metadata["delta"])
+    ticket = unpacked(metadata, tensors, path)
+    if ticket.origin.base is None:
+        raise DwtError(f"{path}: does not say which pre-trained model it belongs to")
+    dtype, saved_dtype = DTYPES[header["dtype"]], DTYPES[header["saved_dtype"]]
+    head = {name: tensors.pop(f"head.{name}") for name in HEAD}
+    values = {}
+    for name, part in ticket.parts(named_matrices(ticket.shapes)).items():
+        tensor = tensors.pop(_file_name(name), None)
+        if tensor is None or tuple(tensor.shape) != part.values_shape:
+            found = "none" if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise DwtError(
+                f"{path}: {_file_name(name)}: expected shape {part.values_shape} as in its "
+                f"ticket, got {found}; export it again"
+            )
+        values[name] = tensor
+    if tensors:
+        raise DwtError(f"{path}: {sorted(tensors)[0]}: a tensor that its ticket does not have")
+    for name, tensor in {**values, **head}.items():
+        if tensor.dtype != dtype:
+            raise DwtError(f"{path}: {name}: expected {dtype}, got {tensor.dtype}")
+    settings = {name: header["settings"][name] for name in SETTINGS}
+    if SHORTEN in header["settings"]:
+        settings[SHORTEN] = header["settings"][SHORTEN]
+    delta = Delta(
+        ticket,
+        values,
+        head,
+        tuple(map(str, header["labels"])),
+        settings,
+        dtype,
+        saved_dtype,
+        header.get("task"),
+        str(header["made_by"]),
+        header.get("sentences"),
+    )
+    check_head(delta.head, delta.labels, path)
+    check_settings(delta, path)
+    return delta
+
+
+def _file_name(name: str) -> str:
+    return name[len(ENCODER) :]
