@@ -195,7 +195,7 @@ def test_similarity_across_seeds_and_tasks(tmp_path):
         "across tasks, same seed": 1,
     }
     titles = " ".join(section.title for section in document.sections)
-    for name in ("Table 1", "Table 4", "Tables 5 to 10", "Figure 2", "section 5.2"):
+    for name in ("Table 1", "Table 4", "Tables 5 to 10", "Figure 2", "equation 4"):
         assert name in titles
     written = write_report(str(tmp_path / "report"), document)
     again = write_report(str(tmp_path / "again"), make_document(runs))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,13 +24,15 @@ import numpy as np
 from ..errors import DwtError
 from ..files import replacing_folder
 from .encoders import Encoder, Items
+from .indexed import items_at
+from .labels import Labels
 from .tasks import GlueTask, Split
 from .tsv import RowReader
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-__all__ = ["SplitReport", "check_output", "load_dictionary", "preprocess_task"]
+__all__ = ["SplitReport", "check_output", "preprocess_task"]
 
 _BATCH = 4000  # sentences encoded at once: enough for every core, little memory
 
@@ -95,7 +96,7 @@ def preprocess_task(
         dictionary.save(str(partial / "input0" / "dict.txt"))
         for side in range(1, task.num_inputs):
             shutil.copyfile(partial / "input0" / "dict.txt", partial / f"input{side}" / "dict.txt")
-        labels = _Labels(task, partial / "label")
+        labels = Labels(task, partial / "label")
         for split in task.splits:
             path = source / split.file
             if not split.required and not path.exists():
@@ -103,28 +104,6 @@ def preprocess_task(
                 continue
             reports.append(_write_split(partial, path, task, split, index, dictionary, labels))
     return reports
-
-
-def load_dictionary(path: str | Path) -> Dictionary:
-    """Read the pre-trained model's ``dict.txt``.
-
-    Raises:
-        DwtError: the file is missing, empty, or no fairseq dictionary.
-    """
-    from fairseq.data import Dictionary
-
-    if not Path(path).is_file():
-        raise DwtError(f"{path}: no such file; expected the dict.txt of the pre-trained model")
-    try:
-        dictionary = Dictionary.load(str(path))
-    except Exception as error:  # fairseq raises bare Exception among others
-        raise DwtError(
-            f"{path}: expected a fairseq dictionary, '<token> <count>' on each line ({error}); "
-            "take the dict.txt of the pre-trained model"
-        ) from error
-    if len(dictionary) == dictionary.nspecial:
-        raise DwtError(f"{path}: expected a fairseq dictionary, got no token in it")
-    return dictionary
 
 
 def check_output(task: GlueTask, out_dir: str | Path, overwrite: bool) -> None:
@@ -160,7 +139,7 @@ def _write_split(
     split: Split,
     index: Callable[[Sequence[str]], Items],
     dictionary: Dictionary,
-    labels: _Labels,
+    labels: Labels,
 ) -> SplitReport:
     """In one pass over the file, of which a few thousand rows are in memory."""
     from tqdm import tqdm
@@ -181,7 +160,7 @@ def _write_split(
         )
         add_label = stack.enter_context(labels.of(path, split))
         adders = [
-            stack.enter_context(_items(folder / f"input{side}" / split.name, dictionary))
+            stack.enter_context(items_at(folder / f"input{side}" / split.name, dictionary))
             for side in range(task.num_inputs)
         ]
 
@@ -231,83 +210,3 @@ def _ahead(
                 yield last.result()
         if coming is not None:
             yield coming.result()
-
-
-class _Labels:
-    """Writes OUT/TASK/label, a byte of memory for each row."""
-
-    def __init__(self, task: GlueTask, folder: Path) -> None:
-        self.task = task
-        self.folder = folder
-        self.dictionary: Dictionary | None = None  # of the train split, which comes first
-
-    @contextlib.contextmanager
-    def of(self, path: Path, split: Split) -> Iterator[Callable[[str], None]]:
-        """A function that takes the label of each row in turn."""
-        if split.table.label is None:
-            yield lambda label: None
-        elif self.task.regression:
-            target = self.folder / f"{split.name}.label"
-            with open(target, "w", encoding="utf-8", newline="\n") as file:
-                # awk's number format, which the recipe uses for score / 5
-                yield lambda score: print(f"{float(score) / 5.0:.6g}", file=file)
-        else:
-            codes = bytearray()
-            code_of = {label: code for code, label in enumerate(self.task.labels)}
-            yield lambda label: codes.append(code_of[label])
-            self._write(path, split, np.frombuffer(codes, dtype=np.uint8))
-
-    def _write(self, path: Path, split: Split, codes: np.ndarray) -> None:
-        names, firsts, counts = np.unique(codes, return_index=True, return_counts=True)
-        if self.dictionary is None:
-            found = sorted(zip(firsts, names, counts))  # in the order in which they appear
-            self.dictionary = _label_dictionary(
-                {self.task.labels[code]: int(count) for _, code, count in found}
-            )
-            self.dictionary.save(str(self.folder / "dict.txt"))
-        dictionary = self.dictionary
-        for code in names:
-            if self.task.labels[code] not in dictionary:
-                raise DwtError(
-                    f"{path}: label {self.task.labels[code]!r} does not occur in train.tsv, from "
-                    "which the label dictionary is made; use a train.tsv that has every label"
-                )
-        indices = np.array([dictionary.index(label) for label in self.task.labels])
-        ends = np.full(len(codes), dictionary.eos())
-        with _items(self.folder / split.name, dictionary) as add:
-            add(np.stack([indices[codes], ends], axis=1).ravel(), np.full(len(codes), 2))
-
-
-def _label_dictionary(counts: dict[str, int]) -> Dictionary:
-    from fairseq.data import Dictionary
-
-    dictionary = Dictionary()
-    for label, count in counts.items():
-        dictionary.add_symbol(label, count)
-    # Most frequent first, ties by name, padded to a multiple of 8, as fairseq-preprocess does.
-    dictionary.finalize(padding_factor=8)
-    return dictionary
-
-
-@contextlib.contextmanager
-def _items(
-    prefix: Path, dictionary: Dictionary
-) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
-    """fairseq's memory-mapped data set at `prefix`, as a function that appends items.
-
-    It takes their indices, (tokens,), and their lengths, (items,).
-    """
-    from fairseq.data import indexed_dataset
-
-    dtype = indexed_dataset.best_fitting_int_dtype(len(dictionary))
-    lengths = array("I")
-    with open(indexed_dataset.data_file_path(str(prefix)), "wb") as file:
-
-        def add(indices: np.ndarray, more: np.ndarray) -> None:
-            file.write(indices.astype(dtype).tobytes())
-            lengths.extend(more.tolist())
-
-        yield add
-    path = indexed_dataset.index_file_path(str(prefix))
-    with indexed_dataset.MMapIndexedDataset.Index.writer(path, dtype) as writer:
-        writer.write(lengths)

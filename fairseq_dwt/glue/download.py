@@ -10,7 +10,6 @@ Every file is checked against the SHA-256 below before anything is made of it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import shutil
@@ -18,12 +17,13 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DwtError
-from ..files import replacing, replacing_folder
+from ..files import replacing, replacing_folder, sha256
+from .mrpc import rebuild_mrpc
 from .tasks import GlueTask
 
 __all__ = ["OFFICIAL", "Download", "by_hand", "download_bpe", "download_task"]
@@ -160,7 +160,7 @@ def download_task(
     with replacing_folder(folder) as partial:
         if task.name == "mrpc":
             train, test, dev_ids = archives
-            _rebuild_mrpc(train, test, dev_ids, partial)
+            rebuild_mrpc(train, test, dev_ids, partial)
         else:
             _extract(archives[0], task, partial)
     if task.name == "mnli":
@@ -289,15 +289,9 @@ def _unreachable(address: str, error: BaseException) -> DwtError:
 
 
 def _check(path: Path, file: Download, remedy: str) -> None:
-    digest = hashlib.sha256()
-    with open(path, "rb") as content:
-        for block in iter(lambda: content.read(_BLOCK), b""):
-            digest.update(block)
-    if digest.hexdigest() != file.sha256:
-        raise DwtError(
-            f"{path}: expected a file with SHA-256 {file.sha256}, got {digest.hexdigest()}; "
-            f"{remedy}"
-        )
+    found = sha256(path)
+    if found != file.sha256:
+        raise DwtError(f"{path}: expected a file with SHA-256 {file.sha256}, got {found}; {remedy}")
 
 
 def _extract(archive: Path, task: GlueTask, target: Path) -> None:
@@ -313,46 +307,3 @@ def _extract(archive: Path, task: GlueTask, target: Path) -> None:
                 continue
             with source, open(target / split.file, "wb") as output:
                 shutil.copyfileobj(source, output, _BLOCK)
-
-
-def _rebuild_mrpc(train: Path, test: Path, dev_ids: Path, target: Path) -> None:
-    """GLUE's MRPC of Microsoft's two files, as GLUE's own download script makes it.
-
-    Rows whose pair of ids is in ``dev_ids`` are the dev set; the test set gets an index and loses
-    its labels. Quotes are text. Train and dev keep the byte order mark that Microsoft's header has.
-    """
-    dev = {tuple(line.split("\t")) for line in _lines(dev_ids)}
-    header, *rows = _lines(train)
-    found = 0
-    with _writer(target / "train.tsv") as to_train, _writer(target / "dev.tsv") as to_dev:
-        to_train(header)
-        to_dev(header)
-        for row in rows:
-            in_dev = tuple(_mrpc_fields(train, row)[1:3]) in dev
-            found += in_dev
-            (to_dev if in_dev else to_train)(row)
-    if found != len(dev):
-        raise DwtError(f"{train}: expected the {len(dev)} pairs of {dev_ids.name}, got {found}")
-    with _writer(target / "test.tsv") as to_test:
-        to_test("index\t#1 ID\t#2 ID\t#1 String\t#2 String")
-        for index, row in enumerate(_lines(test)[1:]):
-            to_test("\t".join([str(index), *_mrpc_fields(test, row)[1:]]))
-
-
-def _mrpc_fields(path: Path, row: str) -> list[str]:
-    fields = row.split("\t")
-    if len(fields) != 5:
-        raise DwtError(f"{path}: expected 5 fields in each row, got {len(fields)} in {row[:60]!r}")
-    return fields
-
-
-def _lines(path: Path) -> list[str]:
-    # only a line feed ends a row; Windows line ends go
-    rows = path.read_bytes().decode("utf-8").split("\n")
-    return [row.strip(" \r") for row in rows if row.strip()]
-
-
-@contextlib.contextmanager
-def _writer(path: Path) -> Iterator[Callable[[str], None]]:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        yield lambda row: print(row, file=file)

@@ -25,5 +25,5 @@ SCORES: dict[str, dict[str, float]] = {
     "Dominant-1": _row(94.6, 96.1, 90.4, 69.7, 90.9, 92.2, 87.7, 91.0),
     "Random-5 %": _row(94.8, 96.6, 90.6, 69.7, 91.7, 92.2, 88.0, 91.6),
 }
-#: Section 5.2: the mean Jaccard similarity of tickets across seeds, and across tasks.
+#: Equation 4: the mean Jaccard similarity of tickets across seeds, and across tasks.
 JACCARD_SEEDS, JACCARD_TASKS = 0.69, 0.67

@@ -11,7 +11,7 @@ from fairseq.data import Dictionary, data_utils
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..glue.binarize import load_dictionary
+from ..glue.indexed import load_dictionary
 from ..model.roberta import num_embeddings
 
 __all__ = ["LONG_ROWS", "check_data", "label_names"]

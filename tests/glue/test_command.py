@@ -117,8 +117,8 @@ def test_a_killed_command_leaves_no_output(number, one_task, bpe_dir, tmp_path):
     one_task("RTE")
     slow = (
         "import runpy, sys, time\n"
-        "import fairseq_dwt.glue.binarize as binarize\n"
-        "binarize._Labels._write = lambda *_: (print('busy', flush=True), time.sleep(60))\n"
+        "import fairseq_dwt.glue.labels as labels\n"
+        "labels.Labels._write = lambda *_: (print('busy', flush=True), time.sleep(60))\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )

