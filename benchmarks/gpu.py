@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from machine import machine
-from rows import Shape
 from run import Worker
+from shapes import Shape
 
 ROWS = [
     "full, fairseq as shipped",

@@ -20,12 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from rows import HEAD, Shape, batch, fairseq_roberta
+from rows import HEAD, fairseq_roberta
+from shapes import Shape, batches
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
+from fairseq_dwt.delta.head import HEAD as HEAD_PARTS
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.model.anatomy import ticket_layers
 from fairseq_dwt.model.encoder import use_sdpa
@@ -84,7 +85,7 @@ def measure(tasks: int, arguments: argparse.Namespace) -> dict[str, Any]:
     base = model_of(shape)
     deltas = [random_delta(base, arguments.k, seed, shape.width) for seed in range(tasks)]
     names = [f"task{number}" for number in range(tasks)]
-    tokens, _ = batch(shape)
+    ((tokens, _),) = batches(shape)
     rows = [names[row % tasks] for row in range(shape.batch)]
     of_task = [tokens[number::tasks] for number in range(tasks)]
     one = mebibytes(list(base.parameters()))

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from machine import machine
-from rows import ROWS, Shape
+from rows import ROWS
 from run import Worker, span
+from shapes import Shape
 from tqdm import tqdm
 
 DEFAULT = [

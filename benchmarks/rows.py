@@ -12,81 +12,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peft_rows import SIX, lora, shira
+from shapes import PADDING, VOCABULARY, Row, Shape
 from torch import Tensor, nn
 
 from fairseq_dwt.train.halves import fp32_copies
 
 HEAD = "sentence_classification_head"
-VOCABULARY, PADDING = 50265, 1
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the encoder and of a batch, RoBERTa-large's by default; where and how it computes.
-
-    Attributes:
-        length: tokens a row; 0 for rows of a task's real lengths, each batch padded to its longest.
-        task: whose lengths (``lengths.json``).
-        precision: ``fp32``, ``fp16`` or ``bf16``.
-    """
-
-    layers: int = 24
-    width: int = 1024
-    inner: int = 4096
-    heads: int = 16
-    batch: int = 16
-    length: int = 64
-    task: str = "MRPC"
-    device: str = "cpu"
-    precision: str = "fp32"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision, torch.float32)
-
-
-@dataclass
-class Row:
-    """A model and how it is trained.
-
-    Attributes:
-        model: in training mode.
-        loss: its loss on a batch of (tokens, labels).
-        update: from gradients to new weights.
-        zero_grad: forgets the gradients.
-        optimizer: the torch optimizer.
-        constants: tensors that live as long as the model does, as θ0.
-        backward: back-propagates a loss.
-    """
-
-    model: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
-    update: Callable[[], None]
-    zero_grad: Callable[[], None]
-    optimizer: torch.optim.Optimizer
-    constants: list[Tensor] = field(default_factory=list)
-    backward: Callable[[Tensor], None] = torch.Tensor.backward
-
-    def step(self, tokens: Tensor, labels: Tensor) -> None:
-        """One training step."""
-        from fairseq_dwt.model.products import products_in_fp32
-
-        self.zero_grad()
-        with products_in_fp32(self.model):
-            self.backward(self.loss(tokens, labels))
-        self.update()
-
-
-# -- fairseq ---------------------------------------------------------------------------------------
 
 
 def fairseq_roberta(shape: Shape) -> nn.Module:
@@ -316,67 +254,6 @@ def _masked(shape: Shape, k: int) -> Row:
 
 # -- Hugging Face peft -----------------------------------------------------------------------------
 
-SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
-
-
-def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
-    import peft
-    from transformers import RobertaConfig, RobertaForSequenceClassification
-
-    base = RobertaForSequenceClassification(
-        RobertaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.inner,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-            layer_norm_eps=1e-5,
-            num_labels=2,
-            attn_implementation="sdpa",
-        )
-    )
-    model = peft.get_peft_model(base, config(peft)).train().to(shape.device)
-    half = shape.precision != "fp32"
-    scaler = torch.amp.GradScaler(shape.device, enabled=shape.precision == "fp16")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-
-    def loss(tokens: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(shape.device, shape.dtype, enabled=half):
-            return model(input_ids=tokens, attention_mask=tokens != PADDING, labels=labels).loss
-
-    def backward(loss: Tensor) -> None:
-        scaler.scale(loss).backward()
-
-    def update() -> None:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-
-    return Row(model, loss, update, optimizer.zero_grad, optimizer, backward=backward)
-
-
-def lora(shape: Shape, targets: list[str]) -> Row:
-    """LoRA of rank 8."""
-
-    def config(peft: Any) -> Any:
-        return peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=targets)
-
-    return _peft(shape, config)
-
-
-def shira(shape: Shape) -> Row:
-    """SHiRA with as many random entries a matrix as LoRA of rank 8 has parameters."""
-
-    def config(peft: Any) -> Any:
-        return peft.ShiraConfig(task_type="SEQ_CLS", r=8, target_modules=SIX, random_seed=1)
-
-    return _peft(shape, config)
-
-
 #: The rows, by the name that the tables show.
 ROWS: dict[str, Callable[[Shape], Row]] = {
     "full, fairseq as shipped": full_as_shipped,
@@ -393,44 +270,3 @@ ROWS: dict[str, Callable[[Shape], Row]] = {
     "LoRA r=8, all six (peft)": lambda shape: lora(shape, SIX),
     "SHiRA, all six (peft)": shira,
 }
-
-
-def is_head(name: str) -> bool:
-    """Whether a parameter is of the classification head, which all rows train."""
-    return "classification_heads." in name or "classifier." in name
-
-
-def batches(shape: Shape, number: int = 16) -> list[tuple[Tensor, Tensor]]:
-    """Random tokens, int64 (batch, length), and labels (batch,); of real lengths, padded.
-
-    Args:
-        shape: of the batch; ``shape.length`` 0 draws rows of ``shape.task``'s lengths.
-        number: of batches; one is enough where all are alike.
-    """
-    generator = torch.Generator().manual_seed(0)
-    made = []
-    for _ in range(number if shape.length == 0 else 1):
-        lengths = torch.full((shape.batch,), shape.length)
-        if shape.length == 0:
-            lengths = real_lengths(shape.task)
-            lengths = lengths[torch.randperm(len(lengths), generator=generator)[: shape.batch]]
-        size = (shape.batch, int(lengths.max()))
-        tokens = torch.randint(4, VOCABULARY, size, generator=generator)
-        tokens[:, 0] = 0
-        tokens[torch.arange(size[1]) >= lengths[:, None]] = PADDING
-        labels = torch.randint(0, 2, (shape.batch,), generator=generator)
-        made.append((tokens.to(shape.device), labels.to(shape.device)))
-    return made
-
-
-def real_lengths(task: str) -> Tensor:
-    """Tokens of each training row of a GLUE task (``lengths.json``, made by padding.py), int64."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lengths.json")) as file:
-        counts = json.load(file)[task]
-    numbers = torch.tensor([[int(length), count] for length, count in counts.items()])
-    return numbers[:, 0].repeat_interleave(numbers[:, 1])
-
-
-def trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """The trained parameters, the head aside."""
-    return ((n, p) for n, p in model.named_parameters() if p.requires_grad and not is_head(n))

@@ -23,7 +23,8 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from rows import ROWS, Shape
+from rows import ROWS
+from shapes import Shape
 from tqdm import tqdm
 
 #: What steps are measured in units of, and what memory is a share of.

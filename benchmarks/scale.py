@@ -33,9 +33,10 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from fairseq_dwt.checkpoint import Pretrained, save_roberta
+from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.cli import main as command_line
 from fairseq_dwt.model.names import ticket_matrices
+from fairseq_dwt.model.roberta import save_roberta
 
 #: What each of our commands reads, and what it does.
 READS = {

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from rows import ROWS, Row, Shape, batches, trained
+from rows import ROWS
+from shapes import Row, Shape, batches, trained
 
 MEBI = 2**20
 

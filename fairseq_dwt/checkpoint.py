@@ -10,14 +10,13 @@ import argparse
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import DwtError
-from .files import replacing
 from .model.names import ENCODER, is_head, ticket_matrices
 from .model.roberta import is_known, lm_head_tensors, model_tensors, settings_of
 from .train.halves import HALVES, KEY
@@ -28,7 +27,6 @@ __all__ = [
     "Tuned",
     "fingerprint",
     "load_checkpoint",
-    "save_roberta",
 ]
 
 
@@ -141,6 +139,10 @@ class Tuned:
     fairseq saves models trained in fp16 or bf16 as fp32; only in their own dtype can they be
     compared with θ0, which was rounded to it when the training began. Casting back is exact.
 
+    Args:
+        path: of the file.
+        state: what :func:`load_checkpoint` read of it; read here where not given.
+
     Attributes:
         path: of the file.
         tensors: as :func:`model_tensors`, in ``dtype``.
@@ -162,8 +164,8 @@ class Tuned:
         DwtError: the file cannot be read, or holds values that its precision does not have.
     """
 
-    def __init__(self, path: str):
-        state = load_checkpoint(path)
+    def __init__(self, path: str, state: Mapping[str, Any] | None = None):
+        state = load_checkpoint(path) if state is None else state
         self.path = path
         self.model_settings = _section(state, "model")
         self.strange = [name for name in state["model"] if not is_known(name)]
@@ -212,54 +214,6 @@ def _section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return vars(section) if isinstance(section, argparse.Namespace) else section
 
 
-def save_roberta(
-    path: str,
-    tensors: Mapping[str, Tensor],
-    model: Mapping[str, Any],
-    task: Mapping[str, Any],
-    dtype: torch.dtype = torch.float32,
-    labels: Sequence[str] | None = None,
-) -> None:
-    """Write a checkpoint that stock fairseq loads, whole or not at all.
-
-    Args:
-        path: of the file.
-        tensors: the model's state dict, by its names in a plain RoBERTa.
-        model: its settings, by fairseq's names.
-        task: the task's settings, ``_name`` among them.
-        dtype: in which the model was trained (see :class:`Tuned`).
-        labels: label strings by class index, for those who predict with it.
-    """
-    half = {"fp16": dtype == torch.float16, "bf16": dtype == torch.bfloat16}
-    history = {
-        "criterion_name": "",
-        "optimizer_name": "",
-        "lr_scheduler_state": {},
-        "num_updates": 0,
-    }
-    state: dict[str, Any] = {
-        # plain dictionaries: newer torches load them without being told to trust a class
-        "args": None,
-        "cfg": {
-            "common": half,
-            "model": {"_name": "roberta", **model},
-            # the task gives its max_positions to the model
-            "task": {"data": "", "seed": 1, "max_positions": model["max_positions"], **task},
-            "criterion": {"_name": task["_name"]},
-            "bpe": None,
-            "tokenizer": None,
-        },
-        "model": dict(tensors),
-        "optimizer_history": [history],
-        "extra_state": {"train_iterator": {"epoch": 1}},
-        "last_optimizer_state": None,
-    }
-    if labels is not None:
-        state["task_state"] = {"labels": list(labels)}
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
-
-
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of names, shapes and values (as fp32) of ``{canonical name: tensor}``; streamed."""
     digest = hashlib.sha256()
@@ -273,6 +227,10 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 class Pretrained:
     """A pre-trained RoBERTa checkpoint file: θ0, the model's shape, its fingerprint.
 
+    Args:
+        path: of the file.
+        state: what :func:`load_checkpoint` read of it; read here where not given.
+
     Attributes:
         path: absolute path of the file.
         tensors: ``{canonical name: tensor}``, dtypes as saved, on the CPU, mapped where possible.
@@ -285,9 +243,9 @@ class Pretrained:
         DwtError: the file cannot be read or holds no RoBERTa.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, state: Mapping[str, Any] | None = None):
         self.path = os.path.abspath(path)
-        state = load_checkpoint(self.path)
+        state = load_checkpoint(self.path) if state is None else state
         tensors = model_tensors(state["model"])
         self.heads = {name: tensor for name, tensor in tensors.items() if is_head(name)}
         self.tensors = {

@@ -68,7 +68,7 @@ def small(tmp_path_factory) -> SimpleNamespace:
 def one_of_each(small, tmp_path_factory) -> Path:
     """A folder with a good file of each kind that fairseq_dwt writes, and a fine-tuned checkpoint."""
     from fairseq_dwt.checkpoint import Pretrained, Tuned
-    from fairseq_dwt.delta.delta import export
+    from fairseq_dwt.delta import export
     from fairseq_dwt.find.controls import random_columns, random_elements
     from fairseq_dwt.glue.predictions import Predictions
     from fairseq_dwt.ticket import origin_of

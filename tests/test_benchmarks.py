@@ -17,11 +17,12 @@ def measured():
     sys.path.insert(0, FOLDER)
     try:
         import rows
+        import shapes
         import worker
     finally:
         sys.path.remove(FOLDER)
-    shape = rows.Shape(**SMALL)
-    ((tokens, labels),) = rows.batches(shape)
+    shape = shapes.Shape(**SMALL)
+    ((tokens, labels),) = shapes.batches(shape)
     kept = {}
     for name, build in rows.ROWS.items():
         if "peft" not in name:

@@ -10,8 +10,8 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
-from fairseq_dwt.delta.delta import HEAD as HEAD_PARTS
 from fairseq_dwt.delta.delta import SETTINGS, Delta, export, merge
+from fairseq_dwt.delta.head import HEAD as HEAD_PARTS
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.model.names import ticket_matrices
 from fairseq_dwt.ticket import Origin, origin_of

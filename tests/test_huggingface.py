@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.checkpoint import Pretrained, load_checkpoint, save_roberta
+from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.glue.encoders import gpt2_encoder
 from fairseq_dwt.huggingface import export_folder, import_folder
 from fairseq_dwt.huggingface.vocabulary import gpt2_ids
+from fairseq_dwt.model.roberta import save_roberta
 from tests.conftest import SIZES as SETTINGS
 
 transformers = pytest.importorskip("transformers")

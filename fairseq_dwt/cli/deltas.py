@@ -7,13 +7,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ..checkpoint import Pretrained, Tuned, save_roberta
+from ..checkpoint import Pretrained, Tuned
 from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.verify import moved_outside
 from ..errors import DwtError
 from ..glue.encoders import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
 from ..glue.tasks import glue_task, task_of_folder
+from ..model.roberta import save_roberta
 from ..run.folder import ticket_in
 from ..ticket import AnyTicket, load_ticket
 from .options import Add, check_running, ends_in, init, output, running, tuned

@@ -20,17 +20,17 @@ from torch import Tensor
 
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..model.names import head_name, heads_of, named_matrices
+from ..model.names import head_name, named_matrices
 from ..model.roberta import FUNCTION, SIZES
 from ..ticket import AnyTicket
 from ..ticket.part import Part
 from ..version import __version__
+from .head import check_head, only_head
 from .verify import moved_outside
 
-__all__ = ["Delta", "check_head", "export", "merge", "only_head"]
+__all__ = ["Delta", "check_settings", "export", "merge"]
 
 DTYPES = {str(d)[len("torch.") :]: d for d in (torch.float32, torch.float16, torch.bfloat16)}
-HEAD = ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")
 #: Settings of the task without which its head cannot be used, by fairseq's names.
 SETTINGS = (
     "num_classes",
@@ -160,26 +160,6 @@ def check_settings(delta: Delta, where: str) -> None:
         )
 
 
-def check_head(head: Mapping[str, Tensor], labels: Sequence[str], where: str) -> None:
-    """Refuse tensors that are no classification head, or labels that do not fit it (DwtError)."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
-    last = shapes["out_proj.weight"]
-    expected = {"dense.bias": last[1:], "out_proj.bias": last[:1]}
-    fits = (
-        len(last) == len(shapes["dense.weight"]) == 2
-        and min(*last, *shapes["dense.weight"]) > 0
-        and shapes["dense.weight"][0] == last[1]
-        and all(shapes[name] == shape for name, shape in expected.items())
-    )
-    if not fits:
-        raise DwtError(f"{where}: expected the shapes of one classification head, got {shapes}")
-    classes = last[0]
-    if labels and len(labels) != classes:
-        raise DwtError(
-            f"{where}: expected a label for each of {classes} classes, got {len(labels)}"
-        )
-
-
 # -- checkpoint ↔ base + delta ---------------------------------------------------------------------
 
 
@@ -254,17 +234,6 @@ def export(
     delta.check_width(pretrained.settings["encoder_embed_dim"], tuned.path)
     check_settings(delta, tuned.path)
     return delta
-
-
-def only_head(tuned: Tuned) -> tuple[str, dict[str, Tensor]]:
-    """The one classification head of a checkpoint: its name and tensors (DwtError if not one)."""
-    heads = heads_of(tuned.tensors)
-    if len(heads) != 1 or set(next(iter(heads.values()))) != set(HEAD):
-        raise DwtError(
-            f"{tuned.path}: expected one plain classification head, got "
-            f"{', '.join(heads) or 'none'}; export a checkpoint of stage 2"
-        )
-    return next(iter(heads.items()))
 
 
 def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> dict[str, Tensor]:

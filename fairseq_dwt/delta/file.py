@@ -16,7 +16,8 @@ from ..errors import DwtError
 from ..files import check_checksum, checksum, read_safetensors, replacing
 from ..model.names import ENCODER, named_matrices
 from ..ticket.load import unpacked
-from .delta import DTYPES, HEAD, SETTINGS, SHORTEN, Delta, check_head, check_settings
+from .delta import DTYPES, SETTINGS, SHORTEN, Delta, check_settings
+from .head import HEAD, check_head
 
 __all__ = ["load", "save"]
 

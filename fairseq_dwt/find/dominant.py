@@ -16,11 +16,10 @@ from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..model.names import KINDS, Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
+from ..ticket.columns import RANKED_COLUMNS, ranking
 
-__all__ = ["Movement", "out_weighted", "rank_columns", "tensors_of"]
+__all__ = ["Movement", "out_weighted", "tensors_of"]
 
-#: Columns kept in a ticket's ranking, so that k is chosen when the ticket is used.
-RANKED_COLUMNS = 32
 #: The paper's σ.
 SIGMA = 5e-5
 
@@ -38,17 +37,6 @@ def _difference(init: Tensor, tuned: Tensor) -> Tensor:
     # fp32.
     init = init.to(device=tuned.device, dtype=tuned.dtype)
     return tuned.detach().float() - init.float()
-
-
-def rank_columns(counts: Tensor, limit: int = RANKED_COLUMNS) -> tuple[list[int], list[int]]:
-    """Dimensions by count, descending; ties go to the lower index; none without a count.
-
-    >>> rank_columns(torch.tensor([0, 5, 2, 5]))
-    ([1, 3, 2], [5, 5, 2])
-    """
-    order = torch.argsort(counts, descending=True, stable=True)[:limit]
-    columns = [int(c) for c in order if counts[c] > 0]
-    return columns, [int(counts[c]) for c in columns]
 
 
 class Movement:
@@ -112,9 +100,11 @@ class Movement:
         """
         found: dict[str, Columns] = {}
         for matrix in self.matrices:
-            columns, counts = rank_columns(self.column_counts[matrix.name], limit)
+            counts = self.column_counts[matrix.name]
+            columns = ranking(counts, limit)
             if columns:
-                found[matrix.name] = Columns(matrix.shape, tuple(columns), tuple(counts))
+                numbers = tuple(int(counts[c]) for c in columns)
+                found[matrix.name] = Columns(matrix.shape, tuple(columns), numbers)
         return Ticket(found, origin)
 
     def mask(self, origin: Origin) -> ElementMask:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DwtError
-from ..model.anatomy import parameter_shapes, ticket_layers
+from ..model.anatomy import parameter_shapes, require_input_grad, ticket_layers
 from ..model.names import Matrix
 from ..ticket import Columns, Origin, Ticket
+from ..ticket.columns import RANKED_COLUMNS, ranking
 from ..ticket.similarity import similarity
-from .dominant import RANKED_COLUMNS
 
 __all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
 
@@ -108,7 +108,7 @@ class ColumnScores:
         self._hooks = []
         for layer, matrix in self._layers.items():
             self._hooks += [
-                modules[layer].register_forward_pre_hook(_require_grad),
+                modules[layer].register_forward_pre_hook(require_input_grad),
                 modules[layer].register_forward_hook(self._hook(matrix.name)),
             ]
         self._required = {p: p.requires_grad for p in self._model.parameters()}
@@ -161,8 +161,7 @@ def rank(
                 f"oneshot: matrix {name}: expected finite gradients, got others; the loss at the "
                 "pre-trained weights is no number: check the data and the model"
             )
-        order = torch.argsort(score, descending=True, stable=True)[:limit]
-        columns = tuple(int(c) for c in order if score[c] > 0)
+        columns = tuple(ranking(score, limit))
         if columns:
             found[name] = Columns(shapes[name], columns)
     if not found:
@@ -221,9 +220,3 @@ def find_ticket(
 def _settling(batches: int, earlier: Ticket, now: Ticket) -> Settling:
     top1, top3 = (similarity(earlier.top(k), now.top(k)).per_matrix for k in (1, 3))
     return Settling(batches, top1, top3)
-
-
-def _require_grad(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    x, *rest = inputs
-    needs = torch.is_grad_enabled() and not x.requires_grad
-    return (x.detach().requires_grad_() if needs else x, *rest)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import Pretrained, Tuned
-from ..delta.delta import check_head, only_head
+from ..checkpoint import Pretrained, Tuned, load_checkpoint
+from ..delta.head import check_head, only_head
 from ..errors import DwtError
 from ..files import replacing_folder
 from .families import ENCODER, EPSILON, FAMILIES, HEAD_PARTS, Family
@@ -53,7 +53,8 @@ def export_folder(
     folder = os.path.abspath(folder)
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise DwtError(f"{folder}: expected a new folder, got one with files; choose another name")
-    pretrained, tuned = Pretrained(checkpoint), Tuned(checkpoint)
+    state = load_checkpoint(checkpoint)
+    pretrained, tuned = Pretrained(checkpoint, state), Tuned(checkpoint, state)
     words = pretrained.tensors[f"{ENCODER}embed_tokens.weight"]
     _check_settings(pretrained)
     separator = tuned.settings.get("separator_token") if _has_head(tuned) else None

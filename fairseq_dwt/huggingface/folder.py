@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import save_roberta
 from ..errors import DwtError
 from ..files import replacing
+from ..model.roberta import save_roberta
 from .families import HEAD, Family, family_of, settings_of
 from .heads import head_of, refuse_left_over
 from .jsons import read_json

@@ -12,7 +12,14 @@ from ..errors import DwtError
 from .names import Matrix, ticket_matrices
 from .roberta import canonical_name
 
-__all__ = ["add_head", "heads_in", "parameter_shapes", "remove_head", "ticket_layers"]
+__all__ = [
+    "add_head",
+    "heads_in",
+    "parameter_shapes",
+    "remove_head",
+    "require_input_grad",
+    "ticket_layers",
+]
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:
@@ -69,3 +76,10 @@ def add_head(model: nn.Module, name: str, tensors: Mapping[str, Tensor], where: 
 def remove_head(model: nn.Module, name: str) -> None:
     """Remove a classification head."""
     del heads_in(model)[name]
+
+
+def require_input_grad(_layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A forward pre-hook: gradients reach a layer although all below it is frozen."""
+    x, *rest = inputs
+    needs = torch.is_grad_enabled() and not x.requires_grad
+    return (x.detach().requires_grad_() if needs else x, *rest)

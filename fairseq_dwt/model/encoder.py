@@ -18,6 +18,7 @@ from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
 from ..errors import DwtError
+from .anatomy import require_input_grad
 from .attention import attend
 
 __all__ = ["SdpaAttention", "train_below_frozen_embeddings", "use_sdpa"]
@@ -113,10 +114,4 @@ def train_below_frozen_embeddings(model: nn.Module) -> None:
     Args:
         model: a fairseq RoBERTa built with ``checkpoint_activations``; edited in place.
     """
-
-    def require_grad(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, *rest = args
-        needs = torch.is_grad_enabled() and not x.requires_grad
-        return (x.detach().requires_grad_() if needs else x, *rest)
-
-    model.encoder.sentence_encoder.layers[0].register_forward_pre_hook(require_grad)  # type: ignore
+    model.encoder.sentence_encoder.layers[0].register_forward_pre_hook(require_input_grad)  # type: ignore

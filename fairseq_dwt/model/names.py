@@ -24,7 +24,7 @@ __all__ = [
     "ticket_matrices",
 ]
 
-#: The paper's names of the six matrices of a layer, in the order of its Table 1.
+#: The six matrices of a layer (the paper's equation 3), in the order of its Table 1.
 KINDS = ("Q", "K", "V", "O", "FC1", "FC2")
 
 KIND_OF_MODULE = {

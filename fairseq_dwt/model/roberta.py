@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import DwtError
+from ..files import replacing
 from .names import ENCODER, Matrix, head_name, heads_of, is_head
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "lm_head_tensors",
     "model_tensors",
     "num_embeddings",
+    "save_roberta",
     "settings_of",
 ]
 
@@ -197,3 +200,51 @@ def _with_lm_head(module: Any, state_dict: dict[str, Tensor], prefix: str, *_: A
         if own is embeddings:  # tied: loaded under both names
             value = state_dict[f"{prefix}encoder.sentence_encoder.embed_tokens.weight"]
         state_dict.setdefault(f"{prefix}encoder.lm_head.{name}", value)
+
+
+def save_roberta(
+    path: str,
+    tensors: Mapping[str, Tensor],
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write a checkpoint that stock fairseq loads, whole or not at all.
+
+    Args:
+        path: of the file.
+        tensors: the model's state dict, by its names in a plain RoBERTa.
+        model: its settings, by fairseq's names.
+        task: the task's settings, ``_name`` among them.
+        dtype: in which the model was trained (see :class:`~fairseq_dwt.checkpoint.Tuned`).
+        labels: label strings by class index, for those who predict with it.
+    """
+    half = {"fp16": dtype == torch.float16, "bf16": dtype == torch.bfloat16}
+    history = {
+        "criterion_name": "",
+        "optimizer_name": "",
+        "lr_scheduler_state": {},
+        "num_updates": 0,
+    }
+    state: dict[str, Any] = {
+        # plain dictionaries: newer torches load them without being told to trust a class
+        "args": None,
+        "cfg": {
+            "common": half,
+            "model": {"_name": "roberta", **model},
+            # the task gives its max_positions to the model
+            "task": {"data": "", "seed": 1, "max_positions": model["max_positions"], **task},
+            "criterion": {"_name": task["_name"]},
+            "bpe": None,
+            "tokenizer": None,
+        },
+        "model": dict(tensors),
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+        "last_optimizer_state": None,
+    }
+    if labels is not None:
+        state["task_state"] = {"labels": list(labels)}
+    with replacing(path) as temporary:
+        torch.save(state, temporary)

@@ -10,7 +10,7 @@ from fairseq.data import FairseqDataset
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from tqdm import tqdm
 
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
 from ..glue.metrics import scores
 from ..glue.tasks import GlueTask
@@ -52,7 +52,8 @@ def evaluate(
     Raises:
         DwtError: no head, no dev set, or labels that are not the checkpoint's.
     """
-    tuned, weights = Tuned(checkpoint), Pretrained(checkpoint)
+    state = load_checkpoint(checkpoint)
+    tuned, weights = Tuned(checkpoint, state), Pretrained(checkpoint, state)
     model, name = load_roberta(weights, device, dtype), _head_name(tuned)
     add_head(model, name, heads_of(tuned.tensors)[name], checkpoint)
     model.eval()

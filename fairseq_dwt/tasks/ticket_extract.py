@@ -11,7 +11,7 @@ import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from ..find.dominant import RANKED_COLUMNS, SIGMA, Movement, tensors_of
+from ..find.dominant import SIGMA, Movement, tensors_of
 from ..glue.tasks import task_of_folder
 from ..model.names import is_head, is_layer
 from ..model.roberta import canonical_name, model_tensors
@@ -19,6 +19,7 @@ from ..run.folder import SIGMA_MASK, TICKET
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
 from ..ticket import origin_of
+from ..ticket.columns import RANKED_COLUMNS
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
 __all__ = ["TicketExtractConfig", "TicketExtractTask"]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from ..errors import DwtError
 
-__all__ = ["Columns", "check_columns"]
+__all__ = ["RANKED_COLUMNS", "Columns", "check_columns", "ranking"]
+
+#: Columns kept in a ticket's ranking, so that k is chosen when the ticket is used.
+RANKED_COLUMNS = 32
 
 #: No model has more features; a file that claims more is refused before anything is allocated.
 _LARGEST = 2**20
@@ -51,3 +57,17 @@ def check_columns(name: str, entry: Columns) -> None:
             raise DwtError(f"matrix {name}: expected counts from 1 to {rows}, got another")
         if list(entry.counts) != sorted(entry.counts, reverse=True):
             raise DwtError(f"matrix {name}: expected counts in descending order")
+
+
+def ranking(scores: Tensor, limit: int = RANKED_COLUMNS) -> list[int]:
+    """Dimensions by score, descending; ties go to the lower index; none without a score.
+
+    Args:
+        scores: of each dimension, (in_features + 1,), 0 or more.
+        limit: dimensions kept.
+
+    >>> ranking(torch.tensor([0, 5, 2, 5]))
+    [1, 3, 2]
+    """
+    order = torch.argsort(scores, descending=True, stable=True)[:limit]
+    return [int(c) for c in order if scores[c] > 0]

@@ -1,6 +1,5 @@
 """The demo's grammar, its three tasks and its tiny pre-trained model."""
 
-import ast
 import hashlib
 import json
 import random
@@ -219,8 +218,3 @@ def test_the_record_of_pre_training_shows_learning():
     held_out = [point["loss"] for point in record["curve"]["valid"]]
     assert held_out[-1] < 0.7 * held_out[0]
     assert record["final"]["valid"]["updates"] == record["updates"]
-
-
-def test_the_generator_reads_as_python_38():
-    for path in sorted(DEMO.rglob("*.py")):
-        ast.parse(path.read_text("utf-8"), feature_version=(3, 8))

@@ -14,7 +14,7 @@ import pytest
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.files import checksum, read_safetensors
 from fairseq_dwt.ticket import ElementMask, Ticket
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.dominant import Movement, out_weighted, rank_columns
+from fairseq_dwt.find.dominant import Movement, out_weighted
 from fairseq_dwt.model.names import Matrix
 from fairseq_dwt.ticket import Origin
+from fairseq_dwt.ticket.columns import ranking
 
 ORIGIN = Origin("dominant")
 FC1 = Matrix(layer=0, kind="FC1", name="layers.0.fc1", out_features=6, in_features=4)
@@ -50,11 +51,11 @@ def test_theta_0_is_cast_to_the_models_dtype_before_subtracting():
     ],
 )
 def test_ranking(counts, columns):
-    assert rank_columns(torch.tensor(counts))[0] == columns
+    assert ranking(torch.tensor(counts)) == columns
 
 
 def test_the_ranking_is_cut_at_the_limit():
-    assert rank_columns(torch.tensor([1, 2, 3]), limit=2) == ([2, 1], [3, 2])
+    assert ranking(torch.tensor([1, 2, 3]), limit=2) == [2, 1]
 
 
 def test_extraction_is_algorithm_1():

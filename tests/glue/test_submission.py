@@ -10,7 +10,7 @@ import pytest
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import export
+from fairseq_dwt.delta import export
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.glue.submission import FILES, text_of, write_submission
 from fairseq_dwt.glue.submission import test_sets as sets_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned
-from fairseq_dwt.delta.delta import export
+from fairseq_dwt.delta import export
 from fairseq_dwt.model.attention import attend
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta

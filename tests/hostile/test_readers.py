@@ -24,7 +24,7 @@ from safetensors.torch import load
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.files import checksum
 from fairseq_dwt.glue.predictions import Predictions
 from fairseq_dwt.glue.tasks import TASKS

@@ -11,7 +11,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.glue.encoders import bert_encoder
 from fairseq_dwt.glue.tasks import TASKS
 from fairseq_dwt.glue.tsv import read_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned
-from fairseq_dwt.delta.delta import export
+from fairseq_dwt.delta import export
 from tests.test_delta import fine_tuned
 
 

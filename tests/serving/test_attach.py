@@ -9,7 +9,7 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned, fingerprint
-from fairseq_dwt.delta.delta import export, merge
+from fairseq_dwt.delta import export, merge
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost
 from fairseq_dwt.serving.model import load_roberta

@@ -7,7 +7,7 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Tuned
-from fairseq_dwt.delta.delta import export
+from fairseq_dwt.delta import export
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta

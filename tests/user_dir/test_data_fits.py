@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.predictions import Predictions
 from tests.conftest import WORDS

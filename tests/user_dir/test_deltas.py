@@ -13,7 +13,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Tuned, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from tests.conftest import WORDS
 from tests.processes import python
 

@@ -17,7 +17,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta.delta import Delta
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.ticket import ElementMask, Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, python
 
