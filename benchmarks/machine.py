@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["machine"]
-
 #: The processors' instructions that decide how fast torch multiplies.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
 

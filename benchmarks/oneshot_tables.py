@@ -10,8 +10,6 @@ from fairseq_dwt.model.names import KIND_OF_MODULE
 from fairseq_dwt.ticket import Ticket
 from fairseq_dwt.ticket.similarity import similarity
 
-__all__ = ["l1_pairs", "tables"]
-
 
 def l1_pairs(references: list[tuple[str, Ticket]]) -> list[dict[str, Any]]:
     """How alike L1's own tickets are: what can be asked of a score."""

@@ -9,8 +9,6 @@ import torch
 from shapes import PADDING, VOCABULARY, Row, Shape
 from torch import Tensor, nn
 
-__all__ = ["SIX", "lora", "shira"]
-
 SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
 

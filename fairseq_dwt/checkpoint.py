@@ -21,14 +21,6 @@ from .model.names import ENCODER, is_head, ticket_matrices
 from .model.roberta import is_known, lm_head_tensors, model_tensors, settings_of
 from .train.halves import HALVES, KEY
 
-__all__ = [
-    "Pretrained",
-    "allow_fairseq_classes",
-    "Tuned",
-    "fingerprint",
-    "load_checkpoint",
-]
-
 
 def allow_fairseq_classes() -> None:
     """Let ``torch.load(weights_only=True)`` read the classes that fairseq checkpoints hold."""

@@ -4,8 +4,6 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["DwtError", "tell_in_a_sentence"]
-
 # Under Hydra, an error of its compact class is printed as its sentence, any other with a traceback.
 _hydra = sys.modules.get("hydra.errors")
 _BASES = (ValueError,) if _hydra is None else (ValueError, _hydra.CompactHydraException)

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from .errors import DwtError
 
-__all__ = ["check_checksum", "checksum", "read_safetensors", "replacing", "replacing_folder"]
-
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:

@@ -22,8 +22,6 @@ from .options import Add, check_running, ends_in, init, output, running, tuned
 if TYPE_CHECKING:
     from ..serving.predict import Predictor
 
-__all__ = ["add_commands"]
-
 
 def add_commands(add: Add) -> None:
     """``verify export apply predict import-hf export-hf``."""

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from ..delta.delta import DTYPES
 from ..errors import DwtError
 
-__all__ = ["Add", "check_running", "ends_in", "init", "output", "running", "tuned"]
-
 #: Adds a subcommand: its name, its function, a sentence about it.
 Add = Callable[..., argparse.ArgumentParser]
 

@@ -11,8 +11,6 @@ from ..delta.delta import DTYPES
 from ..glue.tasks import glue_task
 from .options import Add, check_running, output, running
 
-__all__ = ["add_commands"]
-
 
 def add_commands(add: Add) -> None:
     """``evaluate report``."""

@@ -20,9 +20,6 @@ from ..find.methods import METHODS
 from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
 from .options import Add, ends_in, init, output, tuned
 
-__all__ = ["add_commands"]
-
-
 #: What the methods' options are on the command line.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "k": {"type": int, "help": "columns per matrix, at most"},

@@ -18,8 +18,6 @@ from ..find.l1 import InitDistance
 from ..run.config import wrapped_config
 from ..train.halves import HALVES, fp32_copies
 
-__all__ = ["L1ToInit", "L1ToInitConfig"]
-
 
 @dataclass
 class L1ToInitConfig(FairseqDataclass):

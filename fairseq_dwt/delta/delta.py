@@ -28,8 +28,6 @@ from ..version import __version__
 from .head import check_head, only_head
 from .verify import moved_outside
 
-__all__ = ["Delta", "check_settings", "export", "merge"]
-
 DTYPES = {str(d)[len("torch.") :]: d for d in (torch.float32, torch.float16, torch.bfloat16)}
 #: Settings of the task without which its head cannot be used, by fairseq's names.
 SETTINGS = (

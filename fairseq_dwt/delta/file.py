@@ -19,8 +19,6 @@ from ..ticket.load import unpacked
 from .delta import DTYPES, SETTINGS, SHORTEN, Delta, check_settings
 from .head import HEAD, check_head
 
-__all__ = ["load", "save"]
-
 FORMAT = "fairseq_dwt.delta"
 VERSION = 1
 

@@ -10,8 +10,6 @@ from ..checkpoint import Tuned
 from ..errors import DwtError
 from ..model.names import heads_of
 
-__all__ = ["HEAD", "check_head", "only_head"]
-
 HEAD = ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")
 
 

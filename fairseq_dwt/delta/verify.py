@@ -10,8 +10,6 @@ from ..checkpoint import Pretrained, Tuned
 from ..model.names import is_head
 from ..ticket import AnyTicket
 
-__all__ = ["Moved", "moved_outside"]
-
 
 @dataclass(frozen=True)
 class Moved:

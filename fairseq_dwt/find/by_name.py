@@ -10,8 +10,6 @@ from ..errors import DwtError
 from ..ticket import PUBLISHED, AnyTicket, load_ticket
 from .methods import METHODS, WORDS
 
-__all__ = ["open_ticket"]
-
 
 def open_ticket(
     source: str | None, pretrained: Pretrained, k: int | None = None, **options: Any

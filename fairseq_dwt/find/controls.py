@@ -12,8 +12,6 @@ from ..errors import DwtError
 from ..model.names import Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
 
-__all__ = ["bitfit", "random_columns", "random_elements"]
-
 
 def random_columns(
     matrices: Sequence[Matrix], k: int, seed: int, origin: Origin, like: Ticket | None = None

@@ -18,8 +18,6 @@ from ..model.names import KINDS, Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS, ranking
 
-__all__ = ["Movement", "out_weighted", "tensors_of"]
-
 #: The paper's σ.
 SIGMA = 5e-5
 

@@ -13,9 +13,6 @@ from ..errors import DwtError
 from ..model.names import is_layer
 from ..model.roberta import canonical_name
 
-__all__ = ["InitDistance", "first_difference"]
-
-
 #: Entries that a CPU treats at a time: a megabyte in fp32 stays in the cache between operations.
 _CHUNK = 2**18
 

@@ -15,8 +15,6 @@ from ..ticket import AnyTicket, load_ticket, origin_of
 from .controls import bitfit, random_columns, random_elements
 from .dominant import SIGMA, Movement
 
-__all__ = ["METHODS", "Method", "label_of"]
-
 
 @dataclass(frozen=True)
 class Method:

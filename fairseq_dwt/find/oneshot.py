@@ -26,8 +26,6 @@ from ..ticket import Columns, Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS, ranking
 from ..ticket.similarity import similarity
 
-__all__ = ["ColumnScores", "Settling", "column_norms", "find_ticket", "rank"]
-
 Batch = TypeVar("Batch")
 #: Scores one matrix's columns in one batch, to be added up: (x, dy) → (…, in_features + 1).
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -32,8 +32,6 @@ from .tsv import RowReader
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-__all__ = ["SplitReport", "check_output", "preprocess_task"]
-
 _BATCH = 4000  # sentences encoded at once: enough for every core, little memory
 
 

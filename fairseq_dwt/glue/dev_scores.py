@@ -8,8 +8,6 @@ import torch
 
 from .metrics import scores
 
-__all__ = ["DevScores"]
-
 
 class DevScores:
     """Collects predictions batch by batch and scores them once, together.

@@ -26,8 +26,6 @@ from ..files import replacing, replacing_folder, sha256
 from .mrpc import rebuild_mrpc
 from .tasks import GlueTask
 
-__all__ = ["OFFICIAL", "Download", "by_hand", "download_bpe", "download_task"]
-
 OFFICIAL = "https://dl.fbaipublicfiles.com"
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as cut
 TRIES = 4  # in a row that brought nothing

@@ -17,16 +17,6 @@ from ..errors import DwtError
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-__all__ = [
-    "Encoder",
-    "Items",
-    "add_encoder_options",
-    "bert_encoder",
-    "gpt2_encoder",
-    "make_encoder",
-    "sentencepiece_encoder",
-]
-
 
 @dataclass(frozen=True)
 class Encoder:

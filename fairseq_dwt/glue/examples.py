@@ -10,8 +10,6 @@ from ..errors import DwtError
 from .tasks import TASKS, GlueTask, glue_task
 from .tsv import text_lines
 
-__all__ = ["read_examples", "sentences_of"]
-
 _HINT = "give the sentences alone (--glue-test reads GLUE's test files as they are)"
 
 

@@ -15,8 +15,6 @@ from ..errors import DwtError
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-__all__ = ["items_at", "load_dictionary"]
-
 
 def load_dictionary(path: str | Path) -> Dictionary:
     """Read the pre-trained model's ``dict.txt``.

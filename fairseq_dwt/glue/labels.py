@@ -16,8 +16,6 @@ from .tasks import GlueTask, Split
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-__all__ = ["Labels"]
-
 
 class Labels:
     """Writes OUT/TASK/label, a byte of memory for each row."""

@@ -19,8 +19,6 @@ from ..errors import DwtError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["METRICS", "scores"]
-
 
 def _accuracy(predictions: np.ndarray, targets: np.ndarray, positive: int) -> float:
     return float(np.mean(predictions == targets))

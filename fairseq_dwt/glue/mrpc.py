@@ -8,8 +8,6 @@ from pathlib import Path
 
 from ..errors import DwtError
 
-__all__ = ["rebuild_mrpc"]
-
 
 def rebuild_mrpc(train: Path, test: Path, dev_ids: Path, target: Path) -> None:
     """GLUE's MRPC of Microsoft's two files, as GLUE's own download script makes it.

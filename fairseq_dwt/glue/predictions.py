@@ -22,8 +22,6 @@ from ..errors import DwtError
 from ..files import replacing
 from .metrics import scores
 
-__all__ = ["Predictions"]
-
 FORMAT = "fairseq_dwt.predictions"
 VERSION = 1
 

@@ -17,8 +17,6 @@ from ..files import replacing
 from .tasks import GlueTask, Split, Table
 from .tsv import read_rows
 
-__all__ = ["FILES", "WNLI_ROWS", "test_sets", "text_of", "write_submission"]
-
 #: What the server wants in the zip.
 FILES = (
     "AX.tsv", "CoLA.tsv", "MNLI-m.tsv", "MNLI-mm.tsv", "MRPC.tsv", "QNLI.tsv", "QQP.tsv",

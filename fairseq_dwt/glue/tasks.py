@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ..errors import DwtError
 
-__all__ = ["TASKS", "GlueTask", "Split", "Table", "glue_task", "task_of_folder"]
-
 
 @dataclass(frozen=True)
 class Table:

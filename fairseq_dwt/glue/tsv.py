@@ -10,8 +10,6 @@ from typing import BinaryIO
 from ..errors import DwtError
 from .tasks import GlueTask, Split, Table
 
-__all__ = ["RowReader", "Rows", "read_rows", "text_lines"]
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from ..errors import DwtError
 
-__all__ = ["gpt2_ids", "pair_of", "read_lines", "read_merges"]
-
 
 def _byte_symbols() -> list[str]:
     """The characters that stand for the 256 bytes in GPT-2's BPE, in the order of its numbers.

@@ -18,8 +18,6 @@ from ..files import replacing_folder
 from .families import ENCODER, EPSILON, FAMILIES, HEAD_PARTS, Family
 from .tokens import tokens_of
 
-__all__ = ["export_folder"]
-
 
 def export_folder(
     checkpoint: str,

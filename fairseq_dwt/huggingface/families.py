@@ -13,8 +13,6 @@ from typing import Any
 
 from ..errors import DwtError
 
-__all__ = ["ENCODER", "FAMILIES", "HEAD", "HEAD_PARTS", "Family", "family_of", "settings_of"]
-
 ENCODER = "encoder.sentence_encoder."
 HEAD = "sentence_classification_head"
 HEAD_PARTS = ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")

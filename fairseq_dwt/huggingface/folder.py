@@ -19,8 +19,6 @@ from .jsons import read_json
 from .vocabulary import read_vocabulary
 from .weights import encoder_tensors, epsilon_note, read_weights
 
-__all__ = ["Folder", "import_folder", "read_folder"]
-
 
 @dataclass(frozen=True)
 class Folder:

@@ -12,8 +12,6 @@ from torch import Tensor
 from ..errors import DwtError
 from .families import HEAD, HEAD_PARTS, Family
 
-__all__ = ["head_of", "refuse_left_over"]
-
 #: Numbers that transformers counts itself.
 _COUNTED = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)")
 #: Heads whose loss leaves the encoder what it is: they are told.

@@ -8,8 +8,6 @@ from typing import Any
 
 from ..errors import DwtError
 
-__all__ = ["read_json"]
-
 
 def read_json(folder: str, name: str, optional: bool = False) -> dict[str, Any]:
     """An object; empty where an optional file is not there.

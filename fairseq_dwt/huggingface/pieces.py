@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ..errors import DwtError
 
-__all__ = ["Pieces", "parse", "serialize"]
-
 _UNIGRAM = 1
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 

@@ -16,8 +16,6 @@ from ..errors import DwtError
 from .jsons import read_json
 from .pieces import Pieces
 
-__all__ = ["Tokenizer", "check_byte_level", "check_unigram", "check_word_pieces"]
-
 
 @dataclass(frozen=True)
 class Tokenizer:

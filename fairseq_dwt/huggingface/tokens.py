@@ -13,8 +13,6 @@ from .families import FAMILIES
 from .pieces import parse
 from .vocabulary import BERT_MARKS, CAMEMBERT_FIRST, MASK, SENTENCEPIECE, SPECIAL
 
-__all__ = ["Tokens", "tokens_of"]
-
 _ROLES = ("bos", "pad", "eos", "unk", "cls", "sep", "mask")
 _NAMES = dict(zip(_ROLES, (*SPECIAL, "<s>", "</s>", MASK)))
 

@@ -23,17 +23,6 @@ from .jsons import read_json
 from .pieces import Pieces, parse, serialize
 from .splits import Tokenizer, check_byte_level, check_unigram, check_word_pieces
 
-__all__ = [
-    "BERT_MARKS",
-    "CAMEMBERT_FIRST",
-    "MASK",
-    "SENTENCEPIECE",
-    "SPECIAL",
-    "Vocabulary",
-    "gpt2_ids",
-    "read_vocabulary",
-]
-
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
 #: BERT's tokens in the places of SPECIAL and MASK.

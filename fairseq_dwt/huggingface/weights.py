@@ -14,8 +14,6 @@ from ..files import read_safetensors
 from .families import ENCODER, EPSILON, Family
 from .jsons import read_json
 
-__all__ = ["encoder_tensors", "epsilon_note", "read_weights"]
-
 
 def read_weights(folder: str) -> dict[str, Tensor]:
     """The folder's tensors, mapped from model.safetensors, its shards, or pytorch_model.bin.

@@ -12,15 +12,6 @@ from ..errors import DwtError
 from .names import Matrix, ticket_matrices
 from .roberta import canonical_name
 
-__all__ = [
-    "add_head",
-    "heads_in",
-    "parameter_shapes",
-    "remove_head",
-    "require_input_grad",
-    "ticket_layers",
-]
-
 
 def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:
     """The parameters of ``model`` as ``{name: shape}``."""

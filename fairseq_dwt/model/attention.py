@@ -11,8 +11,6 @@ from torch.autograd.function import once_differentiable
 
 from .products import is_slow
 
-__all__ = ["attend"]
-
 
 class _DropoutAttention(torch.autograd.Function):
     """softmax(QKᵀ/√d) with dropout, times V; the backward pass computes the softmax again.

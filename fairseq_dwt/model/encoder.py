@@ -21,8 +21,6 @@ from ..errors import DwtError
 from .anatomy import require_input_grad
 from .attention import attend
 
-__all__ = ["SdpaAttention", "train_below_frozen_embeddings", "use_sdpa"]
-
 
 class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
     """fairseq's self-attention, computed through its projection modules."""

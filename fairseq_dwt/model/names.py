@@ -12,18 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = [
-    "ENCODER",
-    "KINDS",
-    "Matrix",
-    "head_name",
-    "heads_of",
-    "is_head",
-    "is_layer",
-    "named_matrices",
-    "ticket_matrices",
-]
-
 #: The six matrices of a layer (the paper's equation 3), in the order of its Table 1.
 KINDS = ("Q", "K", "V", "O", "FC1", "FC2")
 

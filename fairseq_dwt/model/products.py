@@ -19,8 +19,6 @@ from torch.utils._pytree import tree_map
 
 from ..train.halves import HALVES
 
-__all__ = ["has_instructions", "is_slow", "products_in_fp32"]
-
 #: torch's operations that multiply matrices, under autograd: what it runs forward and backward.
 _NAMES = (
     "mm",

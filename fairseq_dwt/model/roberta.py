@@ -13,19 +13,6 @@ from ..errors import DwtError
 from ..files import replacing
 from .names import ENCODER, Matrix, head_name, heads_of, is_head
 
-__all__ = [
-    "FUNCTION",
-    "SIZES",
-    "canonical_name",
-    "is_known",
-    "keep_own_lm_head",
-    "lm_head_tensors",
-    "model_tensors",
-    "num_embeddings",
-    "save_roberta",
-    "settings_of",
-]
-
 #: What decides which tensors a RoBERTa has, under the names that fairseq gives the settings.
 SIZES = (
     "encoder_layers",

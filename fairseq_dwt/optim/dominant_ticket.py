@@ -17,8 +17,6 @@ from ..train.marks import mark_of
 from ..train.masked import frozen_entries_kept
 from ..train.states import Layout, from_file, to_file
 
-__all__ = ["DominantTicket", "DominantTicketConfig"]
-
 
 @dataclass
 class DominantTicketConfig(FairseqDataclass):

@@ -16,8 +16,6 @@ from torch import nn
 
 from ..ticket.part import Part
 
-__all__ = ["TicketEMA", "average_inside", "build_ema"]
-
 
 class TicketEMA(EMA):  # type: ignore[misc]
     """The moving average of a model that trains inside a ticket."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["hide_gpu"]
-
 
 def hide_gpu(hidden: bool) -> None:
     """With ``common.cpu`` let no one find a GPU, which fairseq asks for in places that forget it.

@@ -9,8 +9,6 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 
-__all__ = ["load_checkpoint_to_cpu"]
-
 _WRAPPER = "module."
 _stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
 

@@ -10,8 +10,6 @@ from fairseq.file_io import PathManager
 
 from ..files import replacing
 
-__all__ = ["copy"]
-
 _stock_copy = PathManager.copy
 
 

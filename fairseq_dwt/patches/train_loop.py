@@ -16,8 +16,6 @@ from typing import Any
 import fairseq_cli.train
 from fairseq import checkpoint_utils
 
-__all__ = ["train", "validate_and_save"]
-
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -14,8 +14,6 @@ from torch.multiprocessing import ProcessRaisedException
 
 from ..errors import DwtError
 
-__all__ = ["call_main"]
-
 _stock_call_main = utils.call_main
 _SENTENCE = re.compile(rf"^{DwtError.__module__}\.{DwtError.__name__}: (.*)$", re.MULTILINE)
 

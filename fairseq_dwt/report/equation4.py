@@ -17,8 +17,6 @@ from .figures import (
 )
 from .found import Found, K
 
-__all__ = ["similarity_section"]
-
 
 def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section | None:
     found = [f for f in found if f.ticket.matrices]

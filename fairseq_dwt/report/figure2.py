@@ -15,8 +15,6 @@ from .figures import (
 )
 from .found import Found
 
-__all__ = ["out_weighted_section"]
-
 
 def out_weighted_section(found: Sequence[Found]) -> Section | None:
     masks: dict[str, ElementMask] = {}

@@ -13,8 +13,6 @@ from ..ticket import ElementMask
 from .document import Figure
 from .theme import CATEGORIES, COLUMN, PAGE, Theme, color_map, draw
 
-__all__ = ["curves_figure", "out_weighted_figure", "similarity_figure", "skeleton_figure"]
-
 #: Pixels of a matrix in Figure 2: blocks of a matrix are averaged down to this.
 _PIXELS = 96
 _COLOURS = {

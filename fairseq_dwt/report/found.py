@@ -10,8 +10,6 @@ from ..run.folder import TICKET
 from ..ticket import Ticket
 from .runs import Run
 
-__all__ = ["K", "Found", "tickets_of"]
-
 #: Columns per matrix in the structure tables, as in the paper.
 K = 3
 

@@ -13,8 +13,6 @@ from ..files import replacing
 from ..version import __version__
 from .document import Document, Figure, Picture, Table
 
-__all__ = ["write_report"]
-
 _PAGE = Template(
     """<!doctype html>
 <html lang="en">

@@ -6,8 +6,6 @@ Matthews correlation, STS-B's Pearson correlation, all others' accuracy.
 
 from __future__ import annotations
 
-__all__ = ["JACCARD_SEEDS", "JACCARD_TASKS", "SCORES"]
-
 _TASKS = ("QNLI", "SST-2", "MNLI", "CoLA", "MRPC", "STS-B", "RTE", "QQP")
 
 

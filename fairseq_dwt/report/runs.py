@@ -19,8 +19,6 @@ from ..glue.tasks import task_of_folder
 from ..run.folder import CONFIG, LOG, PREDICTIONS, ticket_in
 from ..ticket import AnyTicket, load_ticket
 
-__all__ = ["Run", "find_runs", "read_run"]
-
 _STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) pre-trained parameters train")
 _DONE = "done training in"

@@ -10,8 +10,6 @@ from statistics import mean, stdev
 from ..find.methods import METHODS
 from .runs import Run
 
-__all__ = ["Cell", "method_cells", "score_table", "table_text"]
-
 _ORDER = ("Full", *(method.label for method in METHODS.values()))
 
 

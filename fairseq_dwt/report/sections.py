@@ -14,8 +14,6 @@ from .scores import score_table
 from .table1 import structure_sections
 from .table2 import curves_section, scores_section
 
-__all__ = ["make_document"]
-
 
 def make_document(runs: Sequence[Run]) -> Document:
     """All sections that the runs can fill, in the paper's order of thought.

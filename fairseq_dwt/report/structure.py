@@ -10,16 +10,6 @@ from ..model.names import KIND_OF_MODULE, KINDS
 from ..ticket import AnyTicket, Ticket
 from ..ticket.similarity import Similarity
 
-__all__ = [
-    "bias_layers",
-    "cells",
-    "describe",
-    "popular",
-    "similarity_table",
-    "skeleton",
-    "structure_table",
-]
-
 #: The matrices that read the same vector, the residual stream, so that their dimensions compare.
 _READERS = ("Q", "K", "V", "FC1")
 

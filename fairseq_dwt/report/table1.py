@@ -14,8 +14,6 @@ from .figures import (
 from .found import Found, K
 from .structure import bias_layers, cells, describe, popular, skeleton
 
-__all__ = ["structure_sections"]
-
 _SKELETON = 12
 
 

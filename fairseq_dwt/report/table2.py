@@ -14,8 +14,6 @@ from .figures import (
 )
 from .scores import Row, method_cells
 
-__all__ = ["curves_section", "scores_section"]
-
 
 def scores_section(rows: Sequence[Row], data: dict[str, Any]) -> Section | None:
     if not rows:

@@ -8,8 +8,6 @@ from typing import Any
 
 from .document import Figure, Picture
 
-__all__ = ["CATEGORIES", "COLUMN", "PAGE", "Theme", "color_map", "draw"]
-
 #: Widths in inches: one column of a two-column paper, and both.
 COLUMN, PAGE = 3.35, 6.9
 #: Okabe and Ito's colours, told apart by all kinds of eyes.

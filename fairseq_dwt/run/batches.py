@@ -3,8 +3,6 @@
 import numpy as np
 from fairseq.data import BaseWrapperDataset, FairseqDataset, data_utils
 
-__all__ = ["ByLength"]
-
 #: A length counts as up to this share more or less than it is, drawn anew for each row and epoch,
 #: so that other rows come together in each epoch: the most that keeps padding below 5 % on GLUE.
 SPREAD = 0.05

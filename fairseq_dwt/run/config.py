@@ -23,17 +23,6 @@ from ..errors import DwtError
 from ..model.roberta import FUNCTION, SIZES
 from .folder import CHECKPOINT_LAST
 
-__all__ = [
-    "compose",
-    "pretrained_file",
-    "resolve_paths",
-    "save_as",
-    "set_shape",
-    "settle_folder",
-    "settle_schedule",
-    "wrapped_config",
-]
-
 logger = logging.getLogger(__name__)
 
 #: Settings that hold a path which a user types relative to where they stand.

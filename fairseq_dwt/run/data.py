@@ -14,8 +14,6 @@ from ..errors import DwtError
 from ..glue.indexed import load_dictionary
 from ..model.roberta import num_embeddings
 
-__all__ = ["LONG_ROWS", "check_data", "label_names"]
-
 logger = logging.getLogger(__name__)
 
 #: What a user sets to train on data with rows that the model has no positions for.

@@ -23,8 +23,6 @@ from ..ticket import Ticket, origin_of
 from . import folder
 from .resume import checkpoint_to_resume
 
-__all__ = ["ONESHOT", "find_oneshot", "oneshot_of_config", "oneshot_ticket"]
-
 logger = logging.getLogger(__name__)
 
 #: The word that ``optimizer.ticket`` takes.

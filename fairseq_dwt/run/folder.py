@@ -9,8 +9,6 @@ from typing import IO
 
 from ..errors import DwtError
 
-__all__ = ["hold", "ticket_in"]
-
 logger = logging.getLogger(__name__)
 
 #: Hydra's.

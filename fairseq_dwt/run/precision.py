@@ -8,8 +8,6 @@ from omegaconf import DictConfig, open_dict
 from ..errors import DwtError
 from ..patches.gpu import hide_gpu
 
-__all__ = ["refuse_sharding", "settle_precision", "trains_on_gpu"]
-
 
 def trains_on_gpu(root: DictConfig) -> bool:
     """Whether fairseq's trainer will run this config on a GPU."""

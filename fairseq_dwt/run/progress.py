@@ -6,8 +6,6 @@ from typing import Any
 
 from fairseq.logging import metrics
 
-__all__ = ["TimeLeft"]
-
 
 class TimeLeft:
     """Logs ``left``, hours:minutes:seconds, from the updates of this launch; validations count.

@@ -14,12 +14,6 @@ from ..errors import DwtError
 from ..train import halves
 from .folder import CHECKPOINT_LAST
 
-__all__ = [
-    "checkpoint_to_resume",
-    "early_stopping_state",
-    "resume",
-]
-
 logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"

@@ -21,8 +21,6 @@ from ..ticket import AnyTicket, load_ticket
 from .folder import RUN, ticket_in
 from .resume import checkpoint_to_resume
 
-__all__ = ["check_precision", "check_same_run"]
-
 logger = logging.getLogger(__name__)
 
 #: How an error calls what differs.

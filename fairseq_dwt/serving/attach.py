@@ -16,8 +16,6 @@ from ..model.anatomy import add_head, heads_in, parameter_shapes, remove_head, t
 from ..model.names import is_head
 from ..model.roberta import canonical_name, model_tensors
 
-__all__ = ["DeltaHost", "base_fingerprint", "check_delta"]
-
 
 class DeltaHost:
     """A loaded RoBERTa whose weights are the base's, and the deltas attached to it.

@@ -20,8 +20,6 @@ from ..model.products import products_in_fp32
 from ..run.data import LONG_ROWS, label_names
 from .model import load_roberta
 
-__all__ = ["evaluate"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -23,8 +23,6 @@ from ..model.names import Matrix
 from ..model.products import products_in_fp32
 from .attach import base_fingerprint, check_delta
 
-__all__ = ["MixedTasks"]
-
 
 class MixedTasks:
     """A RoBERTa that serves rows of many tasks in one forward pass.

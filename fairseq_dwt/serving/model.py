@@ -14,8 +14,6 @@ from ..errors import DwtError
 from ..model.encoder import use_sdpa
 from ..model.roberta import canonical_name, num_embeddings
 
-__all__ = ["load_roberta"]
-
 
 class _Vocabulary:
     """What fairseq's model asks of a dictionary: how many entries, and which is padding."""

@@ -20,8 +20,6 @@ from ..model.roberta import num_embeddings
 from .attach import DeltaHost
 from .model import load_roberta
 
-__all__ = ["Prediction", "Predictor"]
-
 logger = logging.getLogger(__name__)
 
 

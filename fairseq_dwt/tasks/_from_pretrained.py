@@ -32,8 +32,6 @@ from ..run.same_run import check_precision
 from ..train import halves
 from ._scored import ScoredConfig, ScoredTask
 
-__all__ = ["FromPretrainedConfig", "FromPretrainedTask"]
-
 logger = logging.getLogger(__name__)
 
 

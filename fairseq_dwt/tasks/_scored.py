@@ -24,8 +24,6 @@ from ..model.products import products_in_fp32
 from ..run.folder import PREDICTIONS
 from ..run.resume import checkpoint_to_resume
 
-__all__ = ["ScoredConfig", "ScoredTask"]
-
 
 @dataclass
 class ScoredConfig(SentencePredictionConfig):

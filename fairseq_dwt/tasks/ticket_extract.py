@@ -22,8 +22,6 @@ from ..ticket import origin_of
 from ..ticket.columns import RANKED_COLUMNS
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
-__all__ = ["TicketExtractConfig", "TicketExtractTask"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -27,8 +27,6 @@ from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
-__all__ = ["TicketFinetuneConfig", "TicketFinetuneTask"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ..errors import DwtError
 
-__all__ = ["RANKED_COLUMNS", "Columns", "check_columns", "ranking"]
-
 #: Columns kept in a ticket's ranking, so that k is chosen when the ticket is used.
 RANKED_COLUMNS = 32
 

@@ -23,8 +23,6 @@ from .origin import Origin, check_base, check_origin, check_shapes
 from .part import Part
 from .ticket import Ticket
 
-__all__ = ["AnyTicket", "ElementMask", "pack", "unpack"]
-
 FORMAT = "fairseq_dwt.element_mask"
 VERSION = 1
 

@@ -16,8 +16,6 @@ from .origin import Origin, check_origin
 if TYPE_CHECKING:
     from .ticket import Ticket
 
-__all__ = ["from_text", "to_text"]
-
 FORMAT = "fairseq_dwt.ticket"
 VERSION = 1
 

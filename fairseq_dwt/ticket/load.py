@@ -13,8 +13,6 @@ from .element_mask import AnyTicket, ElementMask, unpack
 from .origin import Origin, check_origin
 from .ticket import Ticket
 
-__all__ = ["PUBLISHED", "load_ticket", "unpacked"]
-
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
 #: The tickets that the paper prints: Table 1 (ranked) and Tables 5 to 10 (sets of three).
 PUBLISHED = tuple(f"roberta.large/{task}" for task in ("mnli", "qnli", "sst-2", "qqp"))

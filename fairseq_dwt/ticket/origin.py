@@ -14,8 +14,6 @@ from ..version import __version__
 if TYPE_CHECKING:
     from ..checkpoint import Pretrained
 
-__all__ = ["Origin", "check_base", "check_origin", "check_shapes", "origin_of"]
-
 
 @dataclass(frozen=True)
 class Origin:

@@ -8,8 +8,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-__all__ = ["Part"]
-
 
 @dataclass(frozen=True, eq=False)
 class Part:

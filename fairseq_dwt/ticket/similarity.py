@@ -18,8 +18,6 @@ from ..model.names import KIND_OF_MODULE, KINDS
 from .origin import check_base
 from .ticket import Ticket
 
-__all__ = ["Similarity", "similarity"]
-
 
 @dataclass(frozen=True)
 class Similarity:

@@ -27,8 +27,6 @@ from .file import from_text, to_text
 from .origin import Origin, check_base, check_shapes
 from .part import Part
 
-__all__ = ["Ticket"]
-
 
 @dataclass(frozen=True)
 class Ticket:

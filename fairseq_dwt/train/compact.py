@@ -32,8 +32,6 @@ from ..ticket import AnyTicket
 from ..ticket.part import Part
 from .marks import mark_trained
 
-__all__ = ["ColumnLinear", "CompactLinear", "ElementLinear", "make_compact", "write_back"]
-
 
 class CompactLinear(nn.Module, abc.ABC):
     """A linear layer with W frozen and some of its entries trained in tensors of their own.

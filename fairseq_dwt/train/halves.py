@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from ..errors import DwtError
 
-__all__ = ["HALVES", "KEY", "fp32_copies", "load_state", "state"]
-
 #: Where a checkpoint keeps :func:`state`, in its task_state.
 KEY = "half_precision"
 HALVES = (torch.float16, torch.bfloat16)

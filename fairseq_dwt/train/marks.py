@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from ..ticket.part import Part
 
-__all__ = ["Mark", "mark_of", "mark_trained"]
-
 
 class Mark:
     """Which entries of a parameter train. Travels to the optimizer as ``parameter.param_group``."""

@@ -20,8 +20,6 @@ from ..ticket import AnyTicket
 from ..ticket.part import Part
 from .marks import Mark, mark_trained
 
-__all__ = ["freeze_outside", "frozen_entries_kept", "trained_parts"]
-
 
 def trained_parts(model: nn.Module, ticket: AnyTicket) -> dict[str, Part]:
     """The parameters of ``model`` that train inside ``ticket``, the heads' among them: by name."""

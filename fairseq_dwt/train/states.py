@@ -18,8 +18,6 @@ from torch import Tensor
 from ..errors import DwtError
 from ..ticket.part import Part
 
-__all__ = ["Layout", "from_file", "to_file"]
-
 #: Per parameter: what a torch optimizer keeps of it.
 State = dict[str, Any]
 
