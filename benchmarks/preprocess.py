@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fairseq_dwt.glue.tasks import TASKS, GlueTask
+from fairseq_dwt.glue.suite import TASKS, GlueTask
 
 HERE = Path(__file__).resolve().parent
 OURS = HERE.parent / "examples" / "glue" / "preprocess.py"

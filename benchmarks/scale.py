@@ -162,8 +162,8 @@ def write_data(folder: str, vocabulary: int) -> None:
     from fairseq.data import Dictionary
 
     from fairseq_dwt.glue.binarize import preprocess_task
-    from fairseq_dwt.glue.encoders import Encoder
-    from fairseq_dwt.glue.tasks import glue_task
+    from fairseq_dwt.glue.bpe import Encoder
+    from fairseq_dwt.glue.suite import glue_task
 
     task, pieces = glue_task("mrpc"), [f"p{i}" for i in range(vocabulary - 5)]
     dictionary = Dictionary()

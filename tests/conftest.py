@@ -70,9 +70,8 @@ def one_of_each(small, tmp_path_factory) -> Path:
     from fairseq_dwt.checkpoint import Pretrained, Tuned
     from fairseq_dwt.delta import export
     from fairseq_dwt.find.controls import random_columns, random_elements
-    from fairseq_dwt.glue.predictions import Predictions
+    from fairseq_dwt.glue.predictions import DevPredictions
     from fairseq_dwt.ticket import origin_of
-    from tests.test_delta import fine_tuned
 
     folder = tmp_path_factory.mktemp("one_of_each")
     pretrained = Pretrained(small.init)
@@ -84,8 +83,34 @@ def one_of_each(small, tmp_path_factory) -> Path:
     delta = export(pretrained, Tuned(tuned), ticket, ["0", "1"])
     delta.save(str(folder / "task.delta.safetensors"))
     rows = {i: (float(i % 2), float(i % 3 > 0)) for i in range(9)}
-    Predictions(460, "accuracy", 78.9, 1, rows).save(str(folder / "predictions.tsv"))
+    DevPredictions(460, "accuracy", 78.9, 1, rows).save(str(folder / "predictions.tsv"))
     return folder
+
+
+def fine_tuned(pretrained, ticket, path, precision="fp32", seed=0, classes=2):
+    """A checkpoint as fairseq saves it: ticket and head moved, in fp32 whatever it was trained in."""
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    generator = torch.Generator().manual_seed(seed)
+    state = {n: t.to(dtype).clone() for n, t in pretrained.tensors.items()}
+    state.update({n: t.to(dtype) for n, t in pretrained.lm_head.items()})
+    for name, part in ticket.parts(pretrained.matrices).items():
+        part.write(state[name], torch.randn(part.values_shape, generator=generator))
+    for name, shape in (
+        ("dense.weight", (8, 8)),
+        ("dense.bias", (8,)),
+        ("out_proj.weight", (classes, 8)),
+        ("out_proj.bias", (classes,)),
+    ):
+        state["classification_heads.sentence_classification_head." + name] = torch.randn(
+            shape, generator=generator
+        ).to(dtype)
+    cfg = {
+        "common": {"fp16": precision == "fp16", "bf16": precision == "bf16"},
+        "task": {"num_classes": classes, "init_token": 0, "separator_token": 2, "data": "x/RTE"},
+    }
+    saved = {"cfg": cfg, "args": None, "model": {n: t.float() for n, t in state.items()}}
+    torch.save({**saved, "task_state": {"labels": [f"l{i}" for i in range(classes)]}}, path)
+    return str(path)
 
 
 def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed: int = 0) -> None:

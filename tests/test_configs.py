@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 import fairseq_dwt
-from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.glue.suite import TASKS
 from tests.conftest import compose
 
 CONFIGS = pathlib.Path(fairseq_dwt.__file__).parent / "configs"

@@ -11,9 +11,9 @@ from ..checkpoint import Pretrained, Tuned
 from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.verify import moved_outside
 from ..errors import DwtError
-from ..glue.encoders import add_encoder_options, make_encoder
+from ..glue.bpe import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
-from ..glue.tasks import glue_task, task_of_folder
+from ..glue.suite import glue_task, task_of_folder
 from ..model.roberta import save_roberta
 from ..run.folder import ticket_in
 from ..ticket import AnyTicket, load_ticket

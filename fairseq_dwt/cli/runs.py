@@ -8,7 +8,7 @@ import os
 import sys
 
 from ..delta.delta import DTYPES
-from ..glue.tasks import glue_task
+from ..glue.suite import glue_task
 from .options import Add, check_running, output, running
 
 

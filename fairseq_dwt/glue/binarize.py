@@ -23,10 +23,10 @@ import numpy as np
 
 from ..errors import DwtError
 from ..files import replacing_folder
-from .encoders import Encoder, Items
+from .bpe import Encoder, Items
 from .indexed import items_at
 from .labels import Labels
-from .tasks import GlueTask, Split
+from .suite import GlueTask, Split
 from .tsv import RowReader
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def preprocess_task(
 ) -> list[SplitReport]:
     """Write ``OUT_DIR/FOLDER`` from ``GLUE_DIR/FOLDER``, whole or not at all.
 
-    encode: one of `fairseq_dwt.glue.encoders`. dictionary: from `load_dictionary`.
+    encode: one of `fairseq_dwt.glue.bpe`. dictionary: from `load_dictionary`.
     overwrite: replace an earlier output. note: takes a sentence about each absent optional file.
 
     Raises:

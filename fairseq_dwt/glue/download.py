@@ -24,7 +24,7 @@ from pathlib import Path
 from ..errors import DwtError
 from ..files import replacing, replacing_folder, sha256
 from .mrpc import rebuild_mrpc
-from .tasks import GlueTask
+from .suite import GlueTask
 
 OFFICIAL = "https://dl.fbaipublicfiles.com"
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as cut

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import DwtError
-from .tasks import TASKS, GlueTask, glue_task
+from .suite import TASKS, GlueTask, glue_task
 from .tsv import text_lines
 
 _HINT = "give the sentences alone (--glue-test reads GLUE's test files as they are)"

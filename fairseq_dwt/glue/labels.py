@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DwtError
 from .indexed import items_at
-from .tasks import GlueTask, Split
+from .suite import GlueTask, Split
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary

@@ -27,7 +27,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Predictions:
+class DevPredictions:
     """What a model predicted for a dev set.
 
     Attributes:
@@ -60,7 +60,7 @@ class Predictions:
                 file.write(f"{row}\t{prediction!r}\t{target!r}\n")
 
     @classmethod
-    def load(cls, path: str) -> Predictions:
+    def load(cls, path: str) -> DevPredictions:
         """Read a file.
 
         Raises:

@@ -1,7 +1,7 @@
 """The GLUE server's files: one TSV for each test set, all of them in a zip.
 
 Every file has the header ``index  prediction`` and a line for each row of the test set, in its
-order. Predictions are the labels of the training data (``entailment``, ``0``), STS-B's a number
+order. DevPredictions are the labels of the training data (``entailment``, ``0``), STS-B's a number
 from 0 to 5. The server takes a zip of all :data:`FILES`; what is not predicted is not made up.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import DwtError
 from ..files import replacing
-from .tasks import GlueTask, Split, Table
+from .suite import GlueTask, Split, Tsv
 from .tsv import read_rows
 
 #: What the server wants in the zip.
@@ -29,7 +29,7 @@ DIAGNOSTICS = ("diagnostic/diagnostic.tsv", "AX/AX.tsv", "AX/test.tsv")
 _AX = Split(
     "test",
     "diagnostic.tsv",
-    Table(("index", "sentence1", "sentence2"), ("sentence1", "sentence2")),
+    Tsv(("index", "sentence1", "sentence2"), ("sentence1", "sentence2")),
     required=False,
 )
 

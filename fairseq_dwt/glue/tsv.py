@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DwtError
-from .tasks import GlueTask, Split, Table
+from .suite import GlueTask, Split, Tsv
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -144,7 +144,7 @@ def text_lines(handle: BinaryIO, where: str) -> Iterator[tuple[int, str, int]]:
         before += len(raw)
 
 
-def _check_header(path: Path, line: str, task: GlueTask, table: Table) -> None:
+def _check_header(path: Path, line: str, task: GlueTask, table: Tsv) -> None:
     header = [name.strip() for name in line.split("\t")]
     expected = f"{len(table.columns)} column names ({', '.join(table.columns)})"
     if len(header) != len(table.columns):

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from ..errors import DwtError
 from ..find.methods import label_of
 from ..glue.metrics import METRICS
-from ..glue.predictions import Predictions
-from ..glue.tasks import task_of_folder
+from ..glue.predictions import DevPredictions
+from ..glue.suite import task_of_folder
 from ..run.folder import CONFIG, LOG, PREDICTIONS, ticket_in
 from ..ticket import AnyTicket, load_ticket
 
@@ -56,7 +56,7 @@ class Run:
     finished: bool
     source: str | None = None
     training: list[tuple[float, float, float]] = field(default_factory=list)
-    predictions: Predictions | None = None
+    predictions: DevPredictions | None = None
 
     @property
     def best(self) -> float | None:
@@ -145,7 +145,7 @@ def read_run(folder: str) -> Run:
         finished=any(_DONE in line for line in log),
         source=task_of_folder(source) if source else None,
         training=[(update, *point) for update, point in sorted(training.items())],
-        predictions=Predictions.load(predictions) if os.path.isfile(predictions) else None,
+        predictions=DevPredictions.load(predictions) if os.path.isfile(predictions) else None,
     )
 
 

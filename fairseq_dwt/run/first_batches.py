@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.oneshot import Settling, find_ticket
-from ..glue.tasks import task_of_folder
+from ..glue.suite import task_of_folder
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of

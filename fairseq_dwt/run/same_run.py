@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..files import replacing
-from ..glue.tasks import task_of_folder
+from ..glue.suite import task_of_folder
 from ..ticket import AnyTicket, load_ticket
 from .folder import RUN, ticket_in
 from .resume import checkpoint_to_resume

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoint import Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
 from ..glue.metrics import scores
-from ..glue.tasks import GlueTask
+from ..glue.suite import GlueTask
 from ..model.anatomy import add_head
 from ..model.names import heads_of
 from ..model.products import products_in_fp32

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoint import Pretrained
 from ..delta.delta import SHORTEN, Delta
 from ..errors import DwtError
-from ..glue.encoders import Encoder
+from ..glue.bpe import Encoder
 from ..glue.indexed import load_dictionary
 from ..model.products import products_in_fp32
 from ..model.roberta import num_embeddings
@@ -42,7 +42,7 @@ class Predictor:
 
     Args:
         pretrained: the base.
-        encode: sentences to tokens (:mod:`fairseq_dwt.glue.encoders`).
+        encode: sentences to tokens (:mod:`fairseq_dwt.glue.bpe`).
         dictionary: path of the model's dict.txt.
         device: where to run.
         dtype: of the weights.

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from ..errors import DwtError
 from ..glue.dev_scores import DevScores
 from ..glue.metrics import METRICS
-from ..glue.predictions import Predictions
+from ..glue.predictions import DevPredictions
 from ..model.anatomy import heads_in
 from ..model.products import products_in_fp32
 from ..run.folder import PREDICTIONS
@@ -96,13 +96,13 @@ class ScoredTask(SentencePredictionTask):
         if not is_master(self.root.distributed_training) or not rows:
             return
         if self._best_score is None and os.path.isfile(path) and checkpoint_to_resume(self.root):
-            self._best_score = Predictions.load(path).score
+            self._best_score = DevPredictions.load(path).score
         better = 1 if checkpoint.maximize_best_checkpoint_metric else -1
         if self._best_score is not None and better * score < better * self._best_score:
             return
         self._best_score = score
         update = int(stats["num_updates"])
-        Predictions(update, metric, score, self._dev_scores.positive, rows).save(path)
+        DevPredictions(update, metric, score, self._dev_scores.positive, rows).save(path)
 
     @property
     def _predictions_file(self) -> str:

@@ -12,7 +12,7 @@ from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
 from ..find.dominant import SIGMA, Movement, tensors_of
-from ..glue.tasks import task_of_folder
+from ..glue.suite import task_of_folder
 from ..model.names import is_head, is_layer
 from ..model.roberta import canonical_name, model_tensors
 from ..run.folder import SIGMA_MASK, TICKET

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from ..errors import DwtError
 from ..find.by_name import open_ticket
-from ..glue.tasks import task_of_folder
+from ..glue.suite import task_of_folder
 from ..model.names import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..patches.ema import average_inside

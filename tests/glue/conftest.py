@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fairseq_dwt.glue.binarize import preprocess_task
-from fairseq_dwt.glue.encoders import gpt2_encoder
+from fairseq_dwt.glue.bpe import gpt2_encoder
 from fairseq_dwt.glue.indexed import load_dictionary
-from fairseq_dwt.glue.tasks import TASKS, glue_task
+from fairseq_dwt.glue.suite import TASKS, glue_task
 from tests.glue.fairseq_recipe import recipe
 from tests.glue.fixture_data import write_bpe, write_glue
 

@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from fairseq_dwt.glue.tasks import TASKS, GlueTask, Split
+from fairseq_dwt.glue.suite import TASKS, GlueTask, Split
 
 # Everything that text readers, tokenizers and csv parsers treat differently from one another.
 # (No lone \r: there fairseq's text-mode reading would cut one sentence into two lines.)

@@ -17,7 +17,7 @@ import pytest
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue import download
 from fairseq_dwt.glue.download import Download, download_task, fetch
-from fairseq_dwt.glue.tasks import TASKS, glue_task
+from fairseq_dwt.glue.suite import TASKS, glue_task
 from tests.glue.fairseq_recipe import tree
 
 

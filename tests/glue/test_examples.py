@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.examples import read_examples, sentences_of
-from fairseq_dwt.glue.tasks import TASKS, glue_task
+from fairseq_dwt.glue.suite import TASKS, glue_task
 from fairseq_dwt.glue.tsv import read_rows
 
 

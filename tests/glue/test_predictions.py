@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 
-KEPT = Predictions(8, "mcc", 57.74, 1, {0: (1, 1), 1: (1, 1), 2: (0, 0), 3: (1, 0)})
+KEPT = DevPredictions(8, "mcc", 57.74, 1, {0: (1, 1), 1: (1, 1), 2: (0, 0), 3: (1, 0)})
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):
     path = str(tmp_path / "p.tsv")
     KEPT.save(path)
-    assert Predictions.load(path) == KEPT
+    assert DevPredictions.load(path) == KEPT
 
 
 def test_any_metric_can_be_had():
@@ -23,9 +23,9 @@ def test_any_metric_can_be_had():
 
 def test_numbers_keep_all_their_digits(tmp_path):
     path = str(tmp_path / "p.tsv")
-    numbers = Predictions(8, "pearson", 1.0, 0, {0: (0.1, 1 / 3), 7: (-2.5e-9, 0.4)})
+    numbers = DevPredictions(8, "pearson", 1.0, 0, {0: (0.1, 1 / 3), 7: (-2.5e-9, 0.4)})
     numbers.save(path)
-    assert Predictions.load(path) == numbers
+    assert DevPredictions.load(path) == numbers
 
 
 def test_every_truncation_is_refused(tmp_path):
@@ -35,4 +35,4 @@ def test_every_truncation_is_refused(tmp_path):
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
         with pytest.raises(DwtError, match="predictions"):
-            Predictions.load(str(path))
+            DevPredictions.load(str(path))

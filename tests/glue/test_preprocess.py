@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fairseq_dwt.glue.encoders import Encoder
+from fairseq_dwt.glue.bpe import Encoder
 from fairseq_dwt.glue.indexed import load_dictionary
-from fairseq_dwt.glue.tasks import TASKS, glue_task
+from fairseq_dwt.glue.suite import TASKS, glue_task
 from fairseq_dwt.glue.tsv import read_rows
 from tests.glue.conftest import arguments_for
 from tests.glue.fairseq_recipe import recipe, tree

@@ -14,11 +14,10 @@ from fairseq_dwt.delta import export
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.glue.submission import FILES, text_of, write_submission
 from fairseq_dwt.glue.submission import test_sets as sets_of
-from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.glue.suite import TASKS
 from fairseq_dwt.ticket import origin_of
-from tests.conftest import WORDS
+from tests.conftest import WORDS, fine_tuned
 from tests.glue.fixture_data import write_task
-from tests.test_delta import fine_tuned
 
 ROWS = 7
 

@@ -8,7 +8,7 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.indexed import load_dictionary
-from fairseq_dwt.glue.tasks import glue_task
+from fairseq_dwt.glue.suite import glue_task
 from fairseq_dwt.glue.tsv import read_rows
 from tests.glue.conftest import assert_nothing_left
 from tests.glue.fairseq_recipe import tree

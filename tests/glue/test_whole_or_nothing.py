@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.encoders import Encoder
+from fairseq_dwt.glue.bpe import Encoder
 from tests.glue.conftest import arguments_for
 from tests.glue.fairseq_recipe import tree
 

@@ -12,8 +12,8 @@ import torch
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta import Delta
-from fairseq_dwt.glue.encoders import bert_encoder
-from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.glue.bpe import bert_encoder
+from fairseq_dwt.glue.suite import TASKS
 from fairseq_dwt.glue.tsv import read_rows
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta

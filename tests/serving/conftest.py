@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_dwt.checkpoint import Pretrained, Tuned
 from fairseq_dwt.delta import export
-from tests.test_delta import fine_tuned
+from tests.conftest import fine_tuned
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,7 @@ from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost
 from fairseq_dwt.serving.model import load_roberta
 from fairseq_dwt.ticket import ElementMask, Ticket, origin_of
-from tests.conftest import write_roberta
-from tests.test_delta import fine_tuned
+from tests.conftest import fine_tuned, write_roberta
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
 from fairseq_dwt.ticket import origin_of
-from tests.test_delta import fine_tuned
+from tests.conftest import fine_tuned
 
 TASKS = ["one", "three", "bias", "none", "some"]
 

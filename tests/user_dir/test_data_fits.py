@@ -12,7 +12,7 @@ from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta import Delta
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 from tests.conftest import WORDS
 
 BITFIT = ["optimizer.ticket=bitfit", "optimizer.k=null"]
@@ -163,7 +163,7 @@ def test_evaluate_and_predict_treat_a_long_row_as_the_run(setting, train, small,
     change(data, "input0", "valid", lengthen)
     given = [f"task.data={data}", *BITFIT, "optimization.max_update=9"]
     folder = train("ticket_rte", *given, setting)
-    kept = Predictions.load(f"{folder}/predictions.tsv")
+    kept = DevPredictions.load(f"{folder}/predictions.tsv")
     assert len(kept.rows) == (16 if setting == TRUNCATE else 15)
     best, delta = f"{folder}/checkpoint_best.pt", str(tmp_path / "d.safetensors")
     capsys.readouterr()

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import pearsonr
 
 from fairseq_dwt.cli import main
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 
 
 def evaluated(capsys, *command):
@@ -28,7 +28,7 @@ def test_a_checkpoint_scores_as_in_its_run(config, train, small, tmp_path, capsy
     for name in ("input0", "input1", "label"):
         for kind in ("bin", "idx"):
             shutil.copy(f"{data}/{name}/train.{kind}", f"{data}/{name}/valid1.{kind}")
-    kept = Predictions.load(f"{run}/predictions.tsv")
+    kept = DevPredictions.load(f"{run}/predictions.tsv")
     command = [f"{run}/checkpoint_best.pt", "--task", "mrpc", "--data", data]
     for batch_size in ("1", "7"):
         found = evaluated(capsys, *command, "--batch-size", batch_size)
@@ -52,7 +52,7 @@ def test_sts_b(train, small, tmp_path, capsys):
         "ticket_sts_b", f"task.data={data}", "task.num_classes=1", "optimizer.ticket=random"
     )
     found = evaluated(capsys, f"{run}/checkpoint_best.pt", "--task", "sts_b", "--data", data)
-    rows = Predictions.load(f"{run}/predictions.tsv").rows.values()
+    rows = DevPredictions.load(f"{run}/predictions.tsv").rows.values()
     assert found["valid"]["pearson"] == pytest.approx(100 * pearsonr(*zip(*rows))[0], abs=1e-3)
 
 

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 
 
 def validation(caplog):
@@ -26,7 +26,7 @@ def test_mnli_is_scored_over_matched_and_mismatched_together(train, small, tmp_p
     caplog.set_level(logging.INFO)
     folder = train("full_mnli", f"task.data={data}", "common.log_format=json")
     assert "Loaded valid with #samples: 112" in caplog.text
-    kept = Predictions.load(f"{folder}/predictions.tsv")
+    kept = DevPredictions.load(f"{folder}/predictions.tsv")
     assert len(kept.rows) == 112
     score = float(validation(caplog)["valid_accuracy"])
     assert round(kept.percent(["accuracy"])["accuracy"], 1) == score

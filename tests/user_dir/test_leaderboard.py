@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.glue.suite import TASKS
 from tests.glue.fixture_data import write_task
 
 ROOT = Path(__file__).resolve().parents[2]

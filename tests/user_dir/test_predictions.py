@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fairseq_dwt.checkpoint import load_checkpoint
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 
 LONG = ["optimization.max_update=60", "optimization.lr=[0.003]", "common.log_format=json"]
 
@@ -18,7 +18,7 @@ LONG = ["optimization.max_update=60", "optimization.lr=[0.003]", "common.log_for
 def test_kept_predictions_are_those_of_the_best_checkpoint(train, ticket, small, caplog):
     caplog.set_level("INFO")
     folder = train("ticket_rte", f"optimizer.ticket={ticket}", *LONG)
-    kept = Predictions.load(f"{folder}/predictions.tsv")
+    kept = DevPredictions.load(f"{folder}/predictions.tsv")
     best = load_checkpoint(f"{folder}/checkpoint_best.pt")
     assert kept.update == best["optimizer_history"][-1]["num_updates"]
     assert kept.score == pytest.approx(best["extra_state"]["best"])
@@ -61,7 +61,7 @@ def test_a_resumed_run_keeps_what_an_uninterrupted_one_keeps(train, ticket, tmp_
     train("ticket_rte", *given, f"optimization.max_update={stop}", total, folder=tmp_path / "b")
     before = os.stat(tmp_path / "b" / "predictions.tsv").st_mtime_ns
     resumed = train("ticket_rte", *given, folder=tmp_path / "b")
-    kept = [Predictions.load(f"{folder}/predictions.tsv") for folder in (whole, resumed)]
+    kept = [DevPredictions.load(f"{folder}/predictions.tsv") for folder in (whole, resumed)]
     assert kept[0] == kept[1]
     if kept[0].update <= stop:
         assert os.stat(tmp_path / "b" / "predictions.tsv").st_mtime_ns == before

@@ -17,7 +17,7 @@ import torch
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.glue.tasks import TASKS
+from fairseq_dwt.glue.suite import TASKS
 from fairseq_dwt.ticket import Ticket
 from tests.glue.fixture_data import sentence, write_task
 from tests.processes import python

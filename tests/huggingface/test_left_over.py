@@ -9,14 +9,12 @@ import pytest
 import torch
 
 from fairseq_dwt.cli import main
+from tests.huggingface.conftest import config, fast, save, save_hf, write
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("sentencepiece")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
-
-from tests.test_huggingface import config, save_hf, vocabulary, write  # noqa: E402, F401
-from tests.test_huggingface_families import save, spm  # noqa: E402, F401
 
 QUERY = "roberta.encoder.layer.0.attention.self.query."
 
@@ -40,20 +38,6 @@ def settings(name, **changes):
         path = folder / name
         old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         path.write_text(json.dumps({**old, **changes}), encoding="utf-8")
-
-    return apply
-
-
-def fast(change):
-    """Save the tokenizer as tokenizer.json too, then change that."""
-
-    def apply(folder):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
-        path = folder / "tokenizer.json"
-        tokenizer.backend_tokenizer.save(str(path))
-        found = json.loads(path.read_text(encoding="utf-8"))
-        change(found)
-        path.write_text(json.dumps(found), encoding="utf-8")
 
     return apply
 

@@ -4,96 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import string
 from pathlib import Path
 
 import pytest
 import torch
 
 from fairseq_dwt.cli import main
-from fairseq_dwt.glue.encoders import bert_encoder, sentencepiece_encoder
+from fairseq_dwt.glue.bpe import bert_encoder, sentencepiece_encoder
 from fairseq_dwt.huggingface import import_folder, read_folder
 from fairseq_dwt.huggingface.families import FAMILIES
 from fairseq_dwt.huggingface.pieces import Pieces, parse, serialize
-from fairseq_dwt.huggingface.vocabulary import CAMEMBERT_FIRST, SPECIAL, read_vocabulary
+from fairseq_dwt.huggingface.vocabulary import read_vocabulary
+from tests.huggingface.conftest import load_fairseq, save, save_tokens, tiny, with_epsilon
 
 transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
-from tests.test_huggingface import load_fairseq  # noqa: E402
 
 KINDS = ("bert", "distilbert", "xlm-roberta", "camembert")
 TEXT = ["The low lake", "A new lake, é ☃ zebra", "newest and   lowest", "LOW ﬁne Ｌake"]
-PIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "low", "##est", "lake"]
-PIECES += [*string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase), ",", "Low", "A"]
-
-
-@pytest.fixture(scope="module")
-def spm(tmp_path_factory):
-    """A SentencePiece model of a few words, with the normalizer's table that XLM-R has."""
-    folder = tmp_path_factory.mktemp("spm")
-    lines = [f"{a} {b} lake, the {a} and {b}" for a in ("low", "new") for b in ("lowest", "newest")]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*lines, "The A zebra fine é"] * 20),
-        model_prefix=str(folder / "m"),
-        vocab_size=45,
-        hard_vocab_limit=False,
-        normalization_rule_name="nmt_nfkc",
-        minloglevel=2,
-    )
-    return folder / "m.model"
-
-
-def tiny(kind, size, head=False, **more):
-    """A model of random weights, its norms' epsilon as fairseq's."""
-    family = FAMILIES[kind]
-    sizes = dict(zip(family.size_names, (2, 32, 48, 4, 42)))
-    # transformers' defaults put BERT's and RoBERTa's padding elsewhere
-    settings = {"vocab_size": size, "initializer_range": 0.3, "pad_token_id": 1, **sizes, **more}
-    if family.bert:
-        settings["pad_token_id"] = 0
-    if family.types:
-        settings = {"layer_norm_eps": 1e-5, "type_vocab_size": 2, **settings}
-    stem = "SequenceClassification" if head else "MaskedLM"
-    torch.manual_seed(3)
-    config = getattr(transformers, f"{family.stem}Config")(**settings)
-    model = getattr(transformers, f"{family.stem}For{stem}")(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(std=0.1)
-    return with_epsilon(model, 1e-5) if kind == "distilbert" else model
-
-
-def with_epsilon(model, epsilon):
-    for module in model.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = epsilon
-    return model
-
-
-def save_tokens(folder, kind, spm, cased=False):
-    """The vocabulary as the hub has it; the number of tokens."""
-    if FAMILIES[kind].bert:
-        (folder / "vocab.txt").write_text("\n".join([*PIECES, ""]), encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": not cased}))
-        return len(PIECES)
-    pieces = parse(spm.read_bytes(), str(spm))
-    first = CAMEMBERT_FIRST if kind == "camembert" else SPECIAL
-    scored = [*((name, 0.0) for name in first), *pieces.scored[3:], ("<mask>", 0.0)]
-    name = "CamembertTokenizer" if kind == "camembert" else "XLMRobertaTokenizer"
-    tokenizer = getattr(transformers, name)(vocab=scored, _spm_precompiled_charsmap=pieces.table)
-    tokenizer.save_pretrained(str(folder))
-    (folder / "sentencepiece.bpe.model").write_bytes(spm.read_bytes())
-    return len(scored)
-
-
-def save(folder, kind, spm, cased=False, **model):
-    folder.mkdir(parents=True)
-    size = save_tokens(folder, kind, spm, cased)
-    saved = tiny(kind, size, **model)
-    saved.save_pretrained(str(folder))
-    return saved
 
 
 def encode(folder, kind, sentences, cased=False):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_dwt.cli import main
-from fairseq_dwt.glue.predictions import Predictions
+from fairseq_dwt.glue.predictions import DevPredictions
 from fairseq_dwt.report.figures import _pooled, mean_line
 from fairseq_dwt.report.page import write_report
 from fairseq_dwt.report.runs import Run
@@ -72,7 +72,7 @@ def test_report_of_real_runs(small, tmp_path, capsys):
     data = json.loads((tmp_path / "report" / "report.json").read_text())
     (score,) = data["scores"]
     assert (score["method"], score["from_log"], score["paper"]) == ("Dominant-1", False, 87.7)
-    kept = Predictions.load(str(runs / "ticket" / "predictions.tsv"))
+    kept = DevPredictions.load(str(runs / "ticket" / "predictions.tsv"))
     assert score["scores"] == [kept.percent(["accuracy"])["accuracy"]]
     (dominant,) = data["structure"].values()
     used = Ticket.load(str(runs / "dwt" / "ticket.json"))
@@ -113,14 +113,14 @@ def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
 
 
 def test_a_score_is_computed_from_predictions_not_read_from_the_log():
-    kept = Predictions(10, "accuracy", 99.0, 1, {0: (1, 1), 1: (0, 1), 2: (1, 1), 3: (1, 1)})
+    kept = DevPredictions(10, "accuracy", 99.0, 1, {0: (1, 1), 1: (0, 1), 2: (1, 1), 3: (1, 1)})
     assert run("Full", 99.0, predictions=kept).best == 75.0
     (row,) = score_table([run("Full", 99.0, predictions=kept)])
     assert str(row.cells["RTE"]) == "75.0"
 
 
 def test_a_loss_is_the_logs():
-    kept = Predictions(10, "nll_loss", 0.5, 1, {0: (1, 1)})
+    kept = DevPredictions(10, "nll_loss", 0.5, 1, {0: (1, 1)})
     logged = Run("f", "Full", "RTE", 1e-4, 1, "nll_loss", [(5, 0.5)], 10, 10, True, None, [], kept)
     assert logged.best == 0.5 and not logged.recomputed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.encoders import bert_encoder, gpt2_encoder, sentencepiece_encoder
+from fairseq_dwt.glue.bpe import bert_encoder, gpt2_encoder, sentencepiece_encoder
 from tests.glue.fixture_data import ODD_SENTENCES, sentence
 
 BERT_PIECES = [

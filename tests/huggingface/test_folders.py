@@ -11,69 +11,16 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.glue.encoders import gpt2_encoder
+from fairseq_dwt.glue.bpe import gpt2_encoder
 from fairseq_dwt.huggingface import export_folder, import_folder
 from fairseq_dwt.huggingface.vocabulary import gpt2_ids
 from fairseq_dwt.model.roberta import save_roberta
 from tests.conftest import SIZES as SETTINGS
+from tests.huggingface.conftest import config, load_fairseq, save_hf, write
 
 transformers = pytest.importorskip("transformers")
 
 TEXT = ["The low lake", "A new lake, é ☃", "newest and lowest"]
-MERGES = [("l", "o"), ("lo", "w"), ("n", "e"), ("ne", "w"), ("Ġ", "l"), ("e", "s"), ("es", "t")]
-SIZES = dict(
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=48,
-    max_position_embeddings=42,
-)
-
-
-@pytest.fixture(scope="module")
-def vocabulary():
-    """A RoBERTa's vocab.json of GPT-2 tokens in another order, with an entry that no text gives."""
-    tokens = list(gpt2_ids(MERGES))
-    shuffled = sorted(tokens, key=lambda token: hash(("salt", len(token), token[::-1])) % 997)
-    named = ["<s>", "<pad>", "</s>", "<unk>", *shuffled, "madeupword0000", "<mask>"]
-    return {token: index for index, token in enumerate(named)}
-
-
-def save_hf(folder, vocabulary, kind="RobertaForMaskedLM", seed=0, **config):
-    """A random-weight RoBERTa with its slow tokenizer's files, as on the hub."""
-    torch.manual_seed(seed)
-    settings = dict(vocab_size=len(vocabulary), type_vocab_size=1, layer_norm_eps=1e-5)
-    model = getattr(transformers, kind)(
-        transformers.RobertaConfig(**{"initializer_range": 0.3, **settings, **SIZES, **config})
-    ).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(std=0.1)
-    model.save_pretrained(str(folder))
-    with open(folder / "vocab.json", "w", encoding="utf-8") as file:
-        json.dump(vocabulary, file, ensure_ascii=False)
-    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in MERGES), ""]
-    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-    return model
-
-
-def load_fairseq(path):
-    """The checkpoint as stock fairseq loads it, through its hub interface."""
-    from fairseq.models.roberta import RobertaModel
-
-    folder, name = os.path.split(path)
-    data = os.path.join(folder, "data")
-    os.makedirs(os.path.join(data, "input0"), exist_ok=True)
-    for place in (data, os.path.join(data, "input0")):
-        with open(os.path.join(folder, "dict.txt"), encoding="utf-8") as file:
-            text = file.read()
-        with open(os.path.join(place, "dict.txt"), "w", encoding="utf-8") as file:
-            file.write(text)
-    os.makedirs(os.path.join(data, "label"), exist_ok=True)
-    with open(os.path.join(data, "label", "dict.txt"), "w") as file:
-        file.write("a 1\nb 1\nc 1\n")
-    return RobertaModel.from_pretrained(folder, name, data, bpe=None).eval()
 
 
 def batch(size):
@@ -228,18 +175,6 @@ def test_pytorch_model_bin_is_read_without_running_code(vocabulary, tmp_path):
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("evil",)
-
-
-def config(**changes):
-    def change(folder):
-        path = folder / "config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-    return change
-
-
-def write(name, text):
-    return lambda folder: (folder / name).write_text(text)
 
 
 BROKEN = {

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fairseq_dwt.errors import DwtError
-from fairseq_dwt.glue.tasks import TASKS, glue_task, task_of_folder
+from fairseq_dwt.glue.suite import TASKS, glue_task, task_of_folder
 from tests.glue.fairseq_recipe import COLUMNS, MNLI_DEV_LABEL
 
 

@@ -14,7 +14,7 @@ from ..errors import DwtError
 
 
 @dataclass(frozen=True)
-class Table:
+class Tsv:
     """The layout of one kind of TSV file.
 
     columns: the names of all columns, in file order; every row has exactly this many fields.
@@ -35,7 +35,7 @@ class Split:
 
     name: str
     file: str
-    table: Table
+    table: Tsv
     required: bool
 
 
@@ -80,7 +80,7 @@ class GlueTask:
         return len(self.splits[0].table.inputs)
 
 
-def _splits(train_and_dev: Table, test: Table) -> tuple[Split, ...]:
+def _splits(train_and_dev: Tsv, test: Tsv) -> tuple[Split, ...]:
     return (
         Split("train", "train.tsv", train_and_dev, required=True),
         Split("valid", "dev.tsv", train_and_dev, required=True),
@@ -98,18 +98,18 @@ _MNLI_COLUMNS = _columns(
     "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
     "sentence1_parse sentence2_parse sentence1 sentence2"
 )
-_MNLI_TRAIN = Table(_MNLI_COLUMNS + ("label1", "gold_label"), _SENTENCES, "gold_label")
+_MNLI_TRAIN = Tsv(_MNLI_COLUMNS + ("label1", "gold_label"), _SENTENCES, "gold_label")
 # Five annotators labelled the dev sets, one the train set: gold_label moves from 12 to 16.
-_MNLI_DEV = Table(
+_MNLI_DEV = Tsv(
     _MNLI_COLUMNS + _columns("label1 label2 label3 label4 label5 gold_label"),
     _SENTENCES,
     "gold_label",
 )
-_MNLI_TEST = Table(_MNLI_COLUMNS, _SENTENCES)
+_MNLI_TEST = Tsv(_MNLI_COLUMNS, _SENTENCES)
 _STS_B_COLUMNS = _columns("index genre filename year old_index source1 source2 sentence1 sentence2")
 _MRPC_IDS_AND_STRINGS = ("#1 ID", "#2 ID", "#1 String", "#2 String")
 _MRPC_STRINGS = ("#1 String", "#2 String")
-_INDEX_AND_SENTENCE = Table(("index", "sentence"), ("sentence",))
+_INDEX_AND_SENTENCE = Tsv(("index", "sentence"), ("sentence",))
 _ENTAILMENT = ("entailment", "not_entailment")
 _BINARY = ("0", "1")
 
@@ -134,8 +134,8 @@ TASKS: dict[str, GlueTask] = {
             name="qnli",
             folder="QNLI",
             splits=_splits(
-                Table(_columns("index question sentence label"), ("question", "sentence"), "label"),
-                Table(_columns("index question sentence"), ("question", "sentence")),
+                Tsv(_columns("index question sentence label"), ("question", "sentence"), "label"),
+                Tsv(_columns("index question sentence"), ("question", "sentence")),
             ),
             labels=_ENTAILMENT,
             metrics=("accuracy",),
@@ -145,12 +145,12 @@ TASKS: dict[str, GlueTask] = {
             name="qqp",
             folder="QQP",
             splits=_splits(
-                Table(
+                Tsv(
                     _columns("id qid1 qid2 question1 question2 is_duplicate"),
                     _QUESTIONS,
                     "is_duplicate",
                 ),
-                Table(_columns("id question1 question2"), _QUESTIONS),
+                Tsv(_columns("id question1 question2"), _QUESTIONS),
             ),
             labels=_BINARY,
             metrics=("accuracy", "f1"),
@@ -160,9 +160,7 @@ TASKS: dict[str, GlueTask] = {
         GlueTask(
             name="sst_2",
             folder="SST-2",
-            splits=_splits(
-                Table(("sentence", "label"), ("sentence",), "label"), _INDEX_AND_SENTENCE
-            ),
+            splits=_splits(Tsv(("sentence", "label"), ("sentence",), "label"), _INDEX_AND_SENTENCE),
             labels=_BINARY,
             metrics=("accuracy",),
             best_metric="accuracy",
@@ -171,7 +169,7 @@ TASKS: dict[str, GlueTask] = {
             name="cola",
             folder="CoLA",
             splits=_splits(
-                Table(
+                Tsv(
                     _columns("source label original_judgement sentence"),
                     ("sentence",),
                     "label",
@@ -187,8 +185,8 @@ TASKS: dict[str, GlueTask] = {
             name="mrpc",
             folder="MRPC",
             splits=_splits(
-                Table(("Quality",) + _MRPC_IDS_AND_STRINGS, _MRPC_STRINGS, "Quality"),
-                Table(("index",) + _MRPC_IDS_AND_STRINGS, _MRPC_STRINGS),
+                Tsv(("Quality",) + _MRPC_IDS_AND_STRINGS, _MRPC_STRINGS, "Quality"),
+                Tsv(("index",) + _MRPC_IDS_AND_STRINGS, _MRPC_STRINGS),
             ),
             labels=_BINARY,
             metrics=("accuracy", "f1"),
@@ -198,8 +196,8 @@ TASKS: dict[str, GlueTask] = {
             name="rte",
             folder="RTE",
             splits=_splits(
-                Table(_columns("index sentence1 sentence2 label"), _SENTENCES, "label"),
-                Table(_columns("index sentence1 sentence2"), _SENTENCES),
+                Tsv(_columns("index sentence1 sentence2 label"), _SENTENCES, "label"),
+                Tsv(_columns("index sentence1 sentence2"), _SENTENCES),
             ),
             labels=_ENTAILMENT,
             metrics=("accuracy",),
@@ -209,8 +207,8 @@ TASKS: dict[str, GlueTask] = {
             name="sts_b",
             folder="STS-B",
             splits=_splits(
-                Table(_STS_B_COLUMNS + ("score",), _SENTENCES, "score"),
-                Table(_STS_B_COLUMNS, _SENTENCES),
+                Tsv(_STS_B_COLUMNS + ("score",), _SENTENCES, "score"),
+                Tsv(_STS_B_COLUMNS, _SENTENCES),
             ),
             labels=(),
             metrics=("pearson", "spearman"),

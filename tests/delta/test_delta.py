@@ -15,7 +15,7 @@ from fairseq_dwt.delta.head import HEAD as HEAD_PARTS
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
 from fairseq_dwt.model.names import ticket_matrices
 from fairseq_dwt.ticket import Origin, origin_of
-from tests.conftest import write_roberta
+from tests.conftest import fine_tuned, write_roberta
 
 HEAD = "classification_heads.sentence_classification_head."
 
@@ -39,30 +39,6 @@ def tickets(pretrained):
 
 KINDS = ["one column", "three columns", "bias only", "no column", "single entries"]
 PRECISIONS = ["fp32", "fp16", "bf16"]
-
-
-def fine_tuned(pretrained, ticket, path, precision="fp32", seed=0, classes=2):
-    """A checkpoint as fairseq saves it: ticket and head moved, in fp32 whatever it was trained in."""
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    generator = torch.Generator().manual_seed(seed)
-    state = {n: t.to(dtype).clone() for n, t in pretrained.tensors.items()}
-    state.update({n: t.to(dtype) for n, t in pretrained.lm_head.items()})
-    for name, part in ticket.parts(pretrained.matrices).items():
-        part.write(state[name], torch.randn(part.values_shape, generator=generator))
-    for name, shape in (
-        ("dense.weight", (8, 8)),
-        ("dense.bias", (8,)),
-        ("out_proj.weight", (classes, 8)),
-        ("out_proj.bias", (classes,)),
-    ):
-        state[HEAD + name] = torch.randn(shape, generator=generator).to(dtype)
-    cfg = {
-        "common": {"fp16": precision == "fp16", "bf16": precision == "bf16"},
-        "task": {"num_classes": classes, "init_token": 0, "separator_token": 2, "data": "x/RTE"},
-    }
-    saved = {"cfg": cfg, "args": None, "model": {n: t.float() for n, t in state.items()}}
-    torch.save({**saved, "task_state": {"labels": [f"l{i}" for i in range(classes)]}}, path)
-    return str(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
