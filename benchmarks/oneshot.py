@@ -18,21 +18,19 @@ import logging
 import os
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from oneshot_tables import l1_pairs, tables
+from oneshot_tables import compare, l1_pairs, tables
 from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_dwt import register
 from fairseq_dwt.find.oneshot import ColumnScores, column_norms, rank
 from fairseq_dwt.model.names import is_head
-from fairseq_dwt.ticket import Columns, Origin, Ticket
-from fairseq_dwt.ticket.similarity import similarity
+from fairseq_dwt.ticket import Origin, Ticket
 
 ORIGIN = Origin("oneshot")
 Sums = dict[str, Tensor]
@@ -175,40 +173,6 @@ def rankings(subject: Subject, number: int, warm_up: int, l1_lambda: float) -> d
     subject.train_head(warm_up)
     norm(f"gradient norm, head after {warm_up} updates")
     return found
-
-
-def as_many_as(ticket: Ticket, other: Ticket) -> Ticket:
-    """The first columns of each matrix, as many as ``other`` has there."""
-    numbers = {name: len(entry.columns) for name, entry in other.matrices.items()}
-    return Ticket(
-        {
-            name: Columns(entry.shape, entry.columns[: numbers[name]])
-            for name, entry in ticket.matrices.items()
-            if name in numbers
-        },
-        ticket.origin,
-    )
-
-
-def compare(ticket: Ticket, reference: Ticket) -> dict[str, Any]:
-    """Similarity at k = 1 and 3; again with L1's number of columns in each matrix; by kind."""
-    values: dict[str, Any] = {}
-    for k in (1, 3):
-        target = reference.top(k)
-        found = similarity(ticket.top(k), target)
-        values[f"top{k}"] = found.per_matrix
-        values[f"kinds{k}"] = found.by_kind
-        values[f"layers{k}"] = _by_layer(found.matrices)
-        values[f"chance{k}"] = found.chance
-        values[f"given{k}"] = similarity(as_many_as(ticket, target), target).per_matrix
-    return values
-
-
-def _by_layer(matrices: dict[str, float]) -> dict[str, float]:
-    layers = defaultdict(list)
-    for name, value in matrices.items():
-        layers[name.split(".")[1]].append(value)
-    return {layer: statistics.mean(values) for layer, values in layers.items()}
 
 
 def time_ratio(config: str, settings: list[str], rounds: int) -> float:

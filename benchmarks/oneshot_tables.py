@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fairseq_dwt.model.names import KIND_OF_MODULE
-from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.ticket import Columns, Ticket
 from fairseq_dwt.ticket.similarity import similarity
+
+
+def as_many_as(ticket: Ticket, other: Ticket) -> Ticket:
+    """The first columns of each matrix, as many as ``other`` has there."""
+    numbers = {name: len(entry.columns) for name, entry in other.matrices.items()}
+    return Ticket(
+        {
+            name: Columns(entry.shape, entry.columns[: numbers[name]])
+            for name, entry in ticket.matrices.items()
+            if name in numbers
+        },
+        ticket.origin,
+    )
+
+
+def compare(ticket: Ticket, reference: Ticket) -> dict[str, Any]:
+    """Similarity at k = 1 and 3; again with L1's number of columns in each matrix; by kind."""
+    values: dict[str, Any] = {}
+    for k in (1, 3):
+        target = reference.top(k)
+        found = similarity(ticket.top(k), target)
+        values[f"top{k}"] = found.per_matrix
+        values[f"kinds{k}"] = found.by_kind
+        values[f"layers{k}"] = _by_layer(found.matrices)
+        values[f"chance{k}"] = found.chance
+        values[f"given{k}"] = similarity(as_many_as(ticket, target), target).per_matrix
+    return values
+
+
+def _by_layer(matrices: dict[str, float]) -> dict[str, float]:
+    layers = defaultdict(list)
+    for name, value in matrices.items():
+        layers[name.split(".")[1]].append(value)
+    return {layer: statistics.mean(values) for layer, values in layers.items()}
 
 
 def l1_pairs(references: list[tuple[str, Ticket]]) -> list[dict[str, Any]]:

@@ -1,16 +1,32 @@
 """fairseq_dwt: find and train the dominant winning ticket of a pre-trained language model.
 
-checkpoint → L1 → delta → ticket → training inside it → report. The core (tickets, extraction,
-masks) needs torch alone; the fairseq shells are registered when fairseq imports this package as its
-``--user-dir``, or by :func:`register`.
+checkpoint → L1 → ticket → training inside it → delta → report. The core (tickets, how they are
+found, training inside them) needs torch alone; the fairseq shells are registered when fairseq
+imports this package as its ``--user-dir``, or by :func:`register`.
 """
 
 import sys
+from importlib import import_module
+from typing import Any
 
 from .errors import DwtError, tell_in_a_sentence
 from .version import __version__
 
-__all__ = ["DwtError", "__version__", "register"]
+#: Public names, each imported when it is asked for.
+_HOMES = {
+    "Delta": "delta",
+    "DeltaHost": "serving",
+    "MixedTasks": "serving",
+    "Pretrained": "checkpoint",
+    "Ticket": "ticket",
+}
+__all__ = ["DwtError", "__version__", "register", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def register() -> None:

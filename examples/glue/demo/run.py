@@ -27,6 +27,7 @@ from tqdm import tqdm
 from fairseq_dwt import cli
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.report.runs import read_run
+from fairseq_dwt.run.folder import LOG
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PREPROCESS = os.path.join(os.path.dirname(HERE), "preprocess.py")
@@ -189,7 +190,7 @@ class Training:
     def _run(self, command: list[str], bar: tqdm) -> None:
         folder = self.study.path(command[-1].partition("=")[2])
         self.folders.append(folder)
-        log, done = os.path.join(folder, "hydra_train.log"), 0
+        log, done = os.path.join(folder, LOG), 0
         finished = os.path.isdir(os.path.join(folder, ".hydra")) and read_run(folder).finished
         if not finished:
             begun = os.path.getsize(log) if os.path.isfile(log) else 0
