@@ -6,7 +6,7 @@
 #   is carried as files: make gpu-wheels beforehand, where there is one (GPU_PYTHON=3.12, its version).
 #   make gpu GPU=--cpu rehearses it; GPU="--parts tests" is a part of it, GPU_PYTHON_BIN its Python.
 #
-#   PYTHON=python3.10 make test     another interpreter (3.10 to 3.12)
+#   PYTHON=python3.10 make test     another interpreter (3.10 to 3.13)
 #   TORCH=torch==2.4.1 make demo    another torch
 PYTHON ?= python3
 VENV ?= .venv
@@ -82,7 +82,7 @@ WITHOUT_CUDA_AUDIO = @$(BIN)/python -c "import torchaudio" 2>/dev/null \
 # is never compiled.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 $(INSTALLED): setup.py constraints.txt fairseq_dwt/version.py
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else "fairseq_dwt needs Python 3.10 to 3.12, got %d.%d: set PYTHON=" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "fairseq_dwt needs Python 3.10 to 3.13, got %d.%d: set PYTHON=" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) "pip<24.1" "setuptools<81" wheel "cython<3.1" numpy
 	$(if $(FAIRSEQ_FIRST),$(PIP_INSTALL) --no-build-isolation --no-deps $(FAIRSEQ_FIRST))

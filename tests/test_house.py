@@ -95,3 +95,13 @@ def test_public_names_come_without_fairseq():
     assert python(code).stdout == "False\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         fairseq_dwt.nothing  # noqa: B018
+
+
+def test_the_docs_name_tests_that_are_there():
+    named = {
+        name
+        for path in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+        for name in re.findall(r"\btests/[\w/]*test_\w+\.py", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert {name for name in named if not (ROOT / name).is_file()} == set()

@@ -92,7 +92,7 @@ def real(folder: str) -> Study:
         vocabulary=minilm,
         tasks={"tweets": "sst_2", "movies": "sst_2", "products": "sst_2"},
         updates={"tweets": 200, "movies": 150, "products": 120},
-        rates={"stage 1": "1e-4", "full": "1e-4", "other": "3e-3"},
+        rates={"stage 1": "1e-4", "full": "1e-4", "other": "5e-3"},
         settings=["task.batch_by_length=true", *_NO_DROPOUT],
         sentence="A charming film, never dull, and over too soon.",
     )
