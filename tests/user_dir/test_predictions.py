@@ -65,3 +65,38 @@ def test_a_resumed_run_keeps_what_an_uninterrupted_one_keeps(train, ticket, tmp_
     assert kept[0] == kept[1]
     if kept[0].update <= stop:
         assert os.stat(tmp_path / "b" / "predictions.tsv").st_mtime_ns == before
+
+
+def test_a_worse_validation_does_not_replace_what_is_kept(tmp_path):
+    """As fairseq judges: the better one, of equals the later one; after a restart too."""
+    from types import SimpleNamespace
+
+    from fairseq_dwt.tasks._scored import ScoredTask
+
+    def task():
+        task = ScoredTask.__new__(ScoredTask)
+        task.root = SimpleNamespace(
+            checkpoint=SimpleNamespace(
+                best_checkpoint_metric="accuracy", maximize_best_checkpoint_metric=True,
+                save_dir=str(tmp_path), restore_file="checkpoint_last.pt",
+            ),
+            distributed_training=SimpleNamespace(distributed_rank=0),
+        )  # fmt: skip
+        task._dev_scores = SimpleNamespace(rows=lambda: {0: (1.0, 1.0)}, positive=1)
+        return task
+
+    def kept(task, score, update):
+        task._keep_predictions({"accuracy": score, "num_updates": update})
+        return DevPredictions.load(str(tmp_path / "predictions.tsv")).update
+
+    first = task()
+    assert [kept(first, *at) for at in ((70, 1), (60, 2), (70, 3), (80, 4), (79, 5))] == [
+        1,
+        1,
+        3,
+        4,
+        4,
+    ]
+    (tmp_path / "checkpoint_last.pt").touch()
+    again = task()
+    assert [kept(again, *at) for at in ((79, 6), (81, 7))] == [4, 7]
