@@ -44,6 +44,8 @@ WITH_TICKET = {
 }
 #: So few updates need no regularisation.
 _NO_DROPOUT = [f"model.{name}=0" for name in ("dropout", "attention_dropout", "pooler_dropout")]
+#: Runs at the same time: threads would only get into each other's way.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", **os.environ}
 _NUM_UPDATES = re.compile(r'"num_updates": "(\d+)"')
 
 
@@ -195,7 +197,7 @@ class Training:
         if not finished:
             begun = os.path.getsize(log) if os.path.isfile(log) else 0
             with subprocess.Popen(
-                [sys.executable, *command], cwd=self.study.folder,
+                [sys.executable, *command], cwd=self.study.folder, env=_ENVIRONMENT,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             ) as process:  # fmt: skip
                 errors = ""
