@@ -24,8 +24,8 @@ class _DropoutAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, excluded: Tensor | None, p: float
     ) -> Tensor:
-        given, (q, k, v) = (q, k, v), _widened(q, k, v)
-        dropped, kept = torch.native_dropout(_softmax(q, k, excluded), p, True)
+        given, (q, k, v) = (q, k, v), widened(q, k, v)
+        dropped, kept = torch.native_dropout(softmax_of(q, k, excluded), p, True)
         ctx.p = p
         ctx.save_for_backward(*given, excluded, kept)
         return torch.bmm(dropped, v).to(given[0].dtype)
@@ -35,8 +35,8 @@ class _DropoutAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, excluded, kept = ctx.saved_tensors
         dtype = q.dtype
-        q, k, v, grad = _widened(q, k, v, grad)
-        weights = _softmax(q, k, excluded)
+        q, k, v, grad = widened(q, k, v, grad)
+        weights = softmax_of(q, k, excluded)
         factor = kept.to(grad.dtype).div_(1 - ctx.p)
         grad_v = torch.bmm((weights * factor).transpose(1, 2), grad)
         grad_weights = torch.bmm(grad, v.transpose(1, 2)).mul_(factor)
@@ -47,11 +47,11 @@ class _DropoutAttention(torch.autograd.Function):
         return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype), None, None
 
 
-def _widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.float() if is_slow(t) else t for t in tensors)
 
 
-def _softmax(q: Tensor, k: Tensor, excluded: Tensor | None) -> Tensor:
+def softmax_of(q: Tensor, k: Tensor, excluded: Tensor | None) -> Tensor:
     heads, length, width = q.shape
     scores = torch.bmm(q, k.transpose(1, 2)).mul_(width**-0.5)
     if excluded is not None:
