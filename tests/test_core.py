@@ -11,7 +11,16 @@ import fairseq_dwt
 PACKAGE = Path(fairseq_dwt.__file__).parent
 #: What stands on fairseq; all else is the core.
 SHELLS = (
-    *("criterions", "optim", "tasks", "patches", "model.encoder", "run.batches", "run.data"),
+    *(
+        "criterions",
+        "optim",
+        "tasks",
+        "patches",
+        "model.encoder",
+        "model.packed",
+        "run.batches",
+        "run.data",
+    ),
     *("run.first_batches", "run.progress", "run.resume", "run.same_run"),
     *("serving.evaluate", "serving.model", "serving.predict"),
 )

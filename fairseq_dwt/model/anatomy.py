@@ -37,6 +37,11 @@ def heads_in(model: nn.Module) -> Any:
     return model.classification_heads
 
 
+def padding_of(model: nn.Module) -> int:
+    """The index of padding in a fairseq RoBERTa's batches."""
+    return int(model.encoder.sentence_encoder.padding_idx)  # type: ignore[union-attr, arg-type]
+
+
 def add_head(model: nn.Module, name: str, tensors: Mapping[str, Tensor], where: str) -> None:
     """Register a classification head of these tensors, on the model's device, in its dtype.
 

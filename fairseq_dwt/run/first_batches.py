@@ -115,10 +115,10 @@ def find_oneshot(
         DwtError: fairseq's attention, too little data, or no finite gradients.
     """
     root = task.root
-    if task.cfg.attention != "sdpa":
+    if task.cfg.attention == "fairseq":
         raise DwtError(
             "task.attention: a one-shot ticket is seen in the projection modules, around which "
-            "fairseq's attention goes; leave it at sdpa"
+            "fairseq's attention goes; leave it at packed"
         )
     _start_at(model, task.pretrained)
     gpu = torch.cuda.is_available() and not root.common.cpu

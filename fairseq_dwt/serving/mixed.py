@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..delta.delta import Delta
 from ..errors import DwtError
-from ..model.anatomy import add_head, heads_in, remove_head, ticket_layers
+from ..model.anatomy import add_head, heads_in, padding_of, remove_head, ticket_layers
 from ..model.names import Matrix
 from ..model.products import products_in_fp32
 from .attach import base_fingerprint, check_delta
@@ -45,7 +45,7 @@ class MixedTasks:
     def __init__(self, model: nn.Module, base: str | None = None):
         self.model = model
         self.base = base_fingerprint(model) if base is None else base
-        self._rows = _Rows()
+        self._rows, self._padding = _Rows(), padding_of(model)
         self._tasks: list[str] = []
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         self._layers: dict[str, _MixedLinear] = {}
@@ -132,6 +132,8 @@ class MixedTasks:
             return []
         numbers = torch.tensor([self._tasks.index(name) for name in tasks], device=tokens.device)
         self._rows.task, self._rows.layers_left = numbers, len(self._layers)
+        row_of_token = tokens.ne(self._padding).nonzero()[:, 0]
+        self._rows.of_token = numbers[row_of_token]
         try:
             with products_in_fp32(self.model):
                 return self._logits(tokens, tasks)
@@ -165,6 +167,7 @@ class _Rows:
     """The task of each row of the batch that is under way; layers that have not yet seen it."""
 
     task: Tensor | None = None
+    of_token: Tensor | None = None
     layers_left = 0
 
 
@@ -204,17 +207,18 @@ class _MixedLinear(nn.Linear):
         self._stacked = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(length, batch, in_features) → (length, batch, out_features)."""
+        """(…, in_features) → (…, out_features); of packed tokens, or (length, batch, …)."""
         y = F.linear(x, self.weight, self.bias)
         if self._rows.task is None:
             return y
         index, deltas, biases = self.stacked()
-        task = self._rows.task
+        task = self._rows.task if x.dim() == 3 else self._rows.of_token
         self._rows.layers_left -= 1
-        columns, delta = index[task], deltas[task]  # (batch, k), (batch, k, out_features)
-        selected = x.gather(2, columns.expand(len(x), -1, -1))  # (length, batch, k)
+        # (batch, k), (batch, k, out_features); of packed tokens (tokens, …)
+        columns, delta = index[task], deltas[task]
+        selected = x.gather(-1, columns.expand(*x.shape[:-1], -1))
         for i in range(columns.shape[1]):
-            y.addcmul_(selected[:, :, i : i + 1], delta[:, i])
+            y.addcmul_(selected[..., i : i + 1], delta[:, i])
         return y if biases is None else y.add_(biases[task])
 
     def stacked(self) -> tuple[Tensor, Tensor, Tensor | None]:

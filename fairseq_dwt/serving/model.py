@@ -11,7 +11,7 @@ from torch import nn
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..model.encoder import use_sdpa
+from ..model.packed import use_packed
 from ..model.roberta import canonical_name, num_embeddings
 
 
@@ -41,7 +41,7 @@ def load_roberta(
         dtype: of its weights.
 
     Returns:
-        a fairseq ``RobertaModel`` whose attention calls its projection modules.
+        a fairseq ``RobertaModel`` that computes real tokens alone (``model/packed.py``).
     """
     size = num_embeddings(pretrained.tensors)
     args = argparse.Namespace(arch="roberta", **pretrained.settings)
@@ -55,5 +55,5 @@ def load_roberta(
                 f"{pretrained.path}: {name}: expected the tensors of a RoBERTa with its settings, "
                 "found more or fewer; fetch the file again"
             )
-    use_sdpa(model)
+    use_packed(model)
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -18,6 +18,7 @@ from ..checkpoint import Pretrained, allow_fairseq_classes
 from ..errors import DwtError
 from ..find.l1 import first_difference
 from ..model.encoder import train_below_frozen_embeddings, use_sdpa
+from ..model.packed import use_packed
 from ..model.products import products_in_fp32
 from ..model.roberta import keep_own_lm_head
 from ..optim.dominant_ticket import DominantTicket
@@ -37,11 +38,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class FromPretrainedConfig(ScoredConfig):
-    attention: ChoiceEnum(["sdpa", "fairseq"]) = field(  # type: ignore[valid-type]
-        default="sdpa",
+    attention: ChoiceEnum(["packed", "sdpa", "fairseq"]) = field(  # type: ignore[valid-type]
+        default="packed",
         metadata={
-            "help": "sdpa: attention through the projection modules and torch's fused kernels, "
-            "GELU without an fp32 copy; fairseq: the encoder as fairseq ships it"
+            "help": "packed: the encoder on real tokens alone, no padding, through the projection "
+            "modules; sdpa: on padded batches, with torch's fused kernels, GELU without an fp32 "
+            "copy; fairseq: the encoder as fairseq ships it"
         },
     )
     batch_by_length: bool = field(
@@ -111,8 +113,8 @@ class FromPretrainedTask(ScoredTask):
         """A RoBERTa of the pre-trained file's shape, with the task's head."""
         config.set_shape(cfg, self.pretrained)
         model = super().build_model(cfg)
-        if self.cfg.attention == "sdpa":
-            use_sdpa(model)
+        if self.cfg.attention != "fairseq":
+            (use_packed if self.cfg.attention == "packed" else use_sdpa)(model)
         if getattr(cfg, "checkpoint_activations", False):
             train_below_frozen_embeddings(model)
         if not self.pretrained.lm_head:

@@ -50,10 +50,10 @@ class TicketFinetuneTask(FromPretrainedTask):
         task = super().setup_task(cfg, **kwargs)
         if task._has_ticket:
             refuse_sharding(task.root)
-        if task._is_compact and task.cfg.attention != "sdpa":
+        if task._is_compact and task.cfg.attention == "fairseq":
             raise DwtError(
                 "task.attention: fairseq's attention goes around the layers that compact training "
-                "replaces; leave it at sdpa, or set optimizer.mode=masked"
+                "replaces; leave it at packed, or set optimizer.mode=masked"
             )
         return task
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.model.encoder import use_sdpa
-from fairseq_dwt.model.packed import Packing, use_packed
+from fairseq_dwt.model.packed import use_packed
+from fairseq_dwt.model.packing import PackedSoftmax, Packing
 from tests.conftest import WORDS, roberta
 
 LENGTHS = {
@@ -114,14 +115,12 @@ def test_dropout_drops_as_often_and_a_seed_repeats_it():
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_gradients_of_attention_with_dropout(p):
     """Against differences, the dropped weights held."""
-    from fairseq_dwt.model.packed import _PackedAttention
-
     packing = Packing(batch([4, 2, 3, 4]) != 1)
     q, k, v = (torch.randn(13, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
 
     def attend(*tensors):
         torch.manual_seed(3)
-        return _PackedAttention.apply(*tensors, 2, packing, p)
+        return PackedSoftmax.apply(*tensors, 2, packing, p)
 
     assert torch.autograd.gradcheck(attend, (q, k, v))
     first = torch.randn(4, 8, dtype=torch.float64, requires_grad=True)

@@ -9,10 +9,11 @@ from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Tuned
 from fairseq_dwt.delta import export
 from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
+from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.serving import DeltaHost, MixedTasks
 from fairseq_dwt.serving.model import load_roberta
 from fairseq_dwt.ticket import origin_of
-from tests.conftest import fine_tuned
+from tests.conftest import WORDS, fine_tuned, roberta
 
 TASKS = ["one", "three", "bias", "none", "some"]
 
@@ -103,12 +104,24 @@ def test_refuses_single_entries(pretrained, tmp_path):
 
 
 def test_an_attention_that_goes_around_its_modules_is_noticed(pretrained, deltas):
-    from fairseq.modules import MultiheadAttention
-
-    model = load_roberta(pretrained)
-    for layer in model.encoder.sentence_encoder.layers:
-        layer.self_attn.__class__ = MultiheadAttention
-    mixed = MixedTasks(model)
+    stock = roberta(WORDS).eval()
+    stock.load_state_dict(load_roberta(pretrained).state_dict())
+    mixed = MixedTasks(stock)
     mixed.add("one", deltas["one"])
     with pytest.raises(DwtError, match="of 12 layers were gone around"):
         mixed(batch(2), ["one", "one"])
+
+
+def test_a_padded_encoder_gives_the_same_logits(pretrained, deltas):
+    tokens, tasks = batch(4), ["one", "three", "one", "three"]
+    padded = roberta(WORDS).eval()
+    padded.load_state_dict(load_roberta(pretrained).state_dict())
+    use_sdpa(padded)
+    found = []
+    for model in (padded, load_roberta(pretrained)):
+        mixed = MixedTasks(model)
+        for name in ("one", "three"):
+            mixed.add(name, deltas[name])
+        found.append(mixed(tokens, tasks))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
