@@ -150,24 +150,29 @@ def full_as_shipped(shape: Shape) -> Row:
     return _fairseq_row(fairseq_roberta(shape), shape)
 
 
-def full(shape: Shape) -> Row:
-    """Full fine-tuning with our attention and torch's fused AdamW."""
+def lean(shape: Shape, packed: bool) -> nn.Module:
+    """Our encoder: on real tokens, or on padded batches."""
     from fairseq_dwt.model.encoder import use_sdpa
+    from fairseq_dwt.model.packed import use_packed
 
     model = fairseq_roberta(shape)
-    use_sdpa(model)
+    (use_packed if packed else use_sdpa)(model)
+    return model
+
+
+def full(shape: Shape, packed: bool = False) -> Row:
+    """Full fine-tuning with our attention and torch's fused AdamW."""
+    model = lean(shape, packed)
     return _fairseq_row(model, shape, fused=True)
 
 
-def stage_1(shape: Shape) -> Row:
+def stage_1(shape: Shape, packed: bool = False) -> Row:
     """Stage 1, the L1 distance from θ0: embeddings frozen; attention and Adam as ``full``."""
     from fairseq_dwt.find.l1 import InitDistance
-    from fairseq_dwt.model.encoder import use_sdpa
     from fairseq_dwt.model.names import is_head, is_layer
     from fairseq_dwt.model.roberta import canonical_name
 
-    model = fairseq_roberta(shape)
-    use_sdpa(model)
+    model = lean(shape, packed)
     init = {}
     for name, parameter in model.named_parameters():
         canonical = canonical_name(name)
@@ -186,10 +191,8 @@ def stage_1(shape: Shape) -> Row:
 def one_shot(shape: Shape) -> Row:
     """A batch of a one-shot ticket: forward, backward, column norms; nothing is trained."""
     from fairseq_dwt.find.oneshot import ColumnScores
-    from fairseq_dwt.model.encoder import use_sdpa
 
-    model = fairseq_roberta(shape).to(shape.device)
-    use_sdpa(model)
+    model = lean(shape, packed=True).to(shape.device)
     ColumnScores(model).__enter__()
 
     def loss(tokens: Tensor, labels: Tensor) -> Tensor:
@@ -218,12 +221,10 @@ def _ticket(model: nn.Module, k: int | float | None) -> Any:
     return random_columns(matrices, k, 1, Origin("random"))
 
 
-def _compact(shape: Shape, k: int | float | None) -> Row:
-    from fairseq_dwt.model.encoder import use_sdpa
+def _compact(shape: Shape, k: int | float | None, packed: bool = False) -> Row:
     from fairseq_dwt.train.compact import make_compact, write_back
 
-    model = fairseq_roberta(shape)
-    use_sdpa(model)
+    model = lean(shape, packed)
     make_compact(model, _ticket(model, k))
     row = _fairseq_row(model, shape)
     inner = row.update
@@ -237,11 +238,9 @@ def _compact(shape: Shape, k: int | float | None) -> Row:
 
 
 def _masked(shape: Shape, k: int) -> Row:
-    from fairseq_dwt.model.encoder import use_sdpa
     from fairseq_dwt.train.masked import freeze_outside, frozen_entries_kept
 
-    model = fairseq_roberta(shape)
-    use_sdpa(model)
+    model = lean(shape, packed=False)
     freeze_outside(model, _ticket(model, k))
 
     def kept(parameters: Iterable[Tensor]) -> Any:
@@ -259,6 +258,9 @@ ROWS: dict[str, Callable[[Shape], Row]] = {
     "full, fairseq as shipped": full_as_shipped,
     "full, our attention, fused Adam": full,
     "stage 1 (L1), our attention, fused Adam": stage_1,
+    "full, packed, fused Adam": lambda shape: full(shape, packed=True),
+    "stage 1 (L1), packed, fused Adam": lambda shape: stage_1(shape, packed=True),
+    "ticket k=1, packed": lambda shape: _compact(shape, 1, packed=True),
     "one-shot ticket, a batch": one_shot,
     "ticket k=1, compact": lambda shape: _compact(shape, 1),
     "ticket k=3, compact": lambda shape: _compact(shape, 3),

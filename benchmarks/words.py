@@ -1,0 +1,125 @@
+"""What a step costs on real batches: rows of a task's own lengths, in random order, 16 at a time.
+
+    python benchmarks/words.py                        RoBERTa-large's widths, 2 layers, four tasks
+    python benchmarks/words.py --layers 4 --rounds 5 --json words.json
+    python benchmarks/words.py --table words.json     the tables of a file again
+
+All rows live in one process and take turns on the same batches: every round is one step of each row
+on each batch of a task; CPU seconds of the process and seconds on the wall. A figure is the median
+over rounds of a ratio within a round. ``lengths.json`` has each task's lengths
+(``padding.py data-bin/CoLA …`` makes it). peft's rows pad to a batch's longest, as its users do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+import torch
+from machine import machine
+from rows import ROWS
+from shapes import Row, Shape, batches
+from tqdm import tqdm
+
+#: What is compared; the first is the unit.
+NAMES = (
+    "full, fairseq as shipped",
+    "full, our attention, fused Adam",
+    "full, packed, fused Adam",
+    "stage 1 (L1), packed, fused Adam",
+    "ticket k=1, compact",
+    "ticket k=1, packed",
+    "LoRA r=8, q and v (peft)",
+    "LoRA r=8, all six (peft)",
+)
+TASKS = ("MRPC", "CoLA", "QNLI", "SST-2")
+
+
+def measure(rows: dict[str, Row], shape: Shape, number: int, rounds: int) -> list[dict[str, Any]]:
+    """Seconds of each row's steps on ``number`` batches, ``{row: [cpu, wall]}`` a round."""
+    given = batches(shape, number)
+    for row in rows.values():  # warm up
+        row.step(*given[0])
+    found = []
+    for _ in tqdm(range(rounds), desc=shape.task, unit="round"):
+        times = {}
+        for name, row in rows.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            for batch in given:
+                row.step(*batch)
+            times[name] = [time.process_time() - cpu, time.perf_counter() - wall]
+        found.append(times)
+    return found
+
+
+def tables(result: dict[str, Any]) -> str:
+    """Markdown: each row beside fairseq's full fine-tuning, and beside a packed ticket."""
+    told = result["machine"]
+    text = (
+        f"{told['processor']} ({', '.join(told['instructions']) or 'no vector extensions known'}), "
+        f"{result['threads']} threads, torch {told['torch']}, commit {told['commit']}, "
+        f"{told['date']}; {result['layers']} layers of width {result['width']}, fp32, "
+        f"{result['number']} batches of {result['batch']} a task, {result['rounds']} rounds\n"
+    )
+    tasks = list(result["tasks"])
+    for clock, which in ((0, "CPU"), (1, "wall")):
+        for unit, heading in (
+            (NAMES[0], "times as fast as fairseq's full fine-tuning"),
+            ("ticket k=1, packed", "what a packed ticket's step is faster than"),
+        ):
+            text += f"\n| {heading}, {which} time | {' | '.join(tasks)} | mean |\n"
+            text += "|---" + "|---:" * (len(tasks) + 1) + "|\n"
+            for name in result["rows"]:
+                ratios = []
+                for rounds in result["tasks"].values():
+                    each = [r[unit][clock] / r[name][clock] for r in rounds]
+                    ratios.append(statistics.median(each))
+                if unit != NAMES[0]:
+                    ratios = [1 / ratio for ratio in ratios]
+                cells = [f"{ratio:.2f}" for ratio in [*ratios, statistics.mean(ratios)]]
+                text += f"| {name} | {' | '.join(cells)} |\n"
+    return text
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--number", type=int, default=4, help="batches a task [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--rows", nargs="+", default=list(NAMES))
+    parser.add_argument("--json", default="words.json", help="file to write [%(default)s]")
+    parser.add_argument("--table", metavar="FILE", help="print the tables of a file; run nothing")
+    args = parser.parse_args()
+    if args.table:
+        with open(args.table, encoding="utf-8") as file:
+            print(tables(json.load(file)))
+        return
+    torch.set_num_threads(args.threads)
+    width = args.width
+    sizes = {"layers": args.layers, "width": width, "inner": 4 * width, "heads": width // 64}
+    shape = Shape(**sizes, batch=args.batch, length=0)
+    rows = {name: ROWS[name](shape) for name in tqdm(args.rows, desc="models")}
+    result: dict[str, Any] = {
+        **{"machine": machine(), "threads": args.threads, "batch": args.batch, "rows": args.rows},
+        **{"number": args.number, "rounds": args.rounds, **sizes, "tasks": {}},
+    }
+    for task in args.tasks:
+        of_task = Shape(**sizes, batch=args.batch, length=0, task=task)
+        result["tasks"][task] = measure(rows, of_task, args.number, args.rounds)
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(result, file)
+    print(tables(result))
+
+
+if __name__ == "__main__":
+    main()
