@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from fairseq.models.roberta.model import RobertaClassificationHead
 from fairseq.models.transformer import TransformerEncoder
-from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention
+from fairseq.modules import FairseqDropout, LearnedPositionalEmbedding, MultiheadAttention
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from fairseq.utils import make_positions
 from torch import Tensor, nn
 
 from ..errors import DwtError
 from .anatomy import heads_in
+from .dropout import dropout
 from .encoder import use_sdpa
 from .packing import PackedSoftmax, Packing
 
@@ -49,6 +50,15 @@ class PackedAttention(MultiheadAttention):  # type: ignore[misc]
         p = dropout.p if active else 0.0
         attended = PackedSoftmax.apply(q, k, v, self.num_heads, key_padding_mask, p)
         return self.out_proj(attended), None
+
+
+class BulkDropout(FairseqDropout):  # type: ignore[misc]
+    """fairseq's dropout, drawn in bulk."""
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        """Any shape."""
+        active = self.training or self.apply_during_inference
+        return dropout(x, self.p) if active else x
 
 
 class PackedLayer(TransformerEncoderLayerBase):  # type: ignore[misc]
@@ -159,9 +169,12 @@ def use_packed(model: nn.Module) -> None:
             "task.attention=sdpa"
         )
     encoder.__class__ = PackedEncoder
+    encoder.dropout_module.__class__ = BulkDropout
     for layer in encoder.layers:
         layer.__class__ = PackedLayer
         layer.self_attn.__class__ = PackedAttention
+        for module in (layer.dropout_module, layer.activation_dropout_module):
+            module.__class__ = BulkDropout
     model.register_forward_pre_hook(_note_what_is_read, with_kwargs=True)
 
 

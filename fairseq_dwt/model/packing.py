@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .attention import softmax_of, widened
+from .dropout import draw_kept, factor_of
 
 #: Rows are grouped down to this share of the longest one's length.
 _SIMILAR = 0.8
@@ -112,7 +113,8 @@ class PackedSoftmax(torch.autograd.Function):
             parts = _of_group(group, ctx.first, heads, q, k, v)
             weights = softmax_of(*parts[:2], group.excluded)
             if p > 0:
-                weights, mask = torch.native_dropout(weights, p, True)
+                mask = draw_kept(weights.shape, p, weights.device)
+                weights = factor_of(mask, p, weights.dtype).mul_(weights)
                 kept.append(mask)
             _to_rows(out, torch.bmm(weights, parts[2]), group, ctx.first, heads)
         ctx.save_for_backward(q, k, v, *kept)
@@ -138,7 +140,7 @@ class PackedSoftmax(torch.autograd.Function):
             grad_weights = torch.bmm(grad_, v_.transpose(1, 2))
             dropped = weights
             if kept:
-                factor = kept[number].to(weights.dtype).div_(1 - ctx.p)
+                factor = factor_of(kept[number], ctx.p, weights.dtype)
                 dropped, grad_weights = weights * factor, grad_weights.mul_(factor)
             grad_v = torch.bmm(dropped.transpose(1, 2), grad_)
             scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
