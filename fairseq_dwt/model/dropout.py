@@ -1,7 +1,7 @@
 """Dropout whose draws come in bulk: 16 bits of a draw decide a number.
 
-On a CPU torch draws one number after the other, and its dropout multiplies by bytes, which is slow:
-0.6 million numbers take as long as a third of their product with a (1024, 1024) matrix. Here one draw of 64 bits decides four numbers, and a byte a number
+On a CPU torch draws one number after the other, and its dropout multiplies by bytes, which is slow.
+Here one draw of 64 bits decides four numbers, and a byte a number
 is kept. Numbers are dropped with the probability that is nearest in 65,536ths (0.1 becomes 6,554 /
 65,536 = 0.1000061), and what is left is scaled by it, so that the mean is exact.
 """

@@ -132,6 +132,28 @@ def test_the_attention_of_fairseq_gives_the_same_run(train, ticket, tmp_path):
         compare(*folders, tolerance=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["stage 1", "full", "columns", "masked", "oneshot"])
+def test_packed_execution_gives_the_run_of_padded_batches(kind, train, ticket, tmp_path):
+    name, more = {
+        "stage 1": ("dwt_rte", ["task.sigma=1e-3"]),
+        "full": ("full_rte", []),
+        "columns": ("ticket_rte", [f"optimizer.ticket={ticket}", "optimizer.k=null"]),
+        "masked": ("ticket_rte", [f"optimizer.ticket={ticket}", "optimizer.mode=masked"]),
+        "oneshot": ("ticket_rte", ["optimizer.ticket=oneshot"]),
+    }[kind]
+    folders = [
+        train(
+            name, *more, f"task.attention={attention}", "optimization.lr=[1e-3]",
+            folder=tmp_path / attention,
+        )
+        for attention in ("packed", "sdpa")
+    ]  # fmt: skip
+    compare(*folders, tolerance=1e-4)
+    if kind != "full":
+        used = [load_ticket(f"{folder}/ticket.json") for folder in folders]
+        assert used[0].top(1).digest() == used[1].top(1).digest()
+
+
 @pytest.mark.parametrize("name", ["dwt_rte", "full_rte", "ticket_rte"])
 def test_gradient_checkpointing_changes_no_gradient(name, train, ticket, tmp_path):
     overrides = [f"optimizer.ticket={ticket}"] if name == "ticket_rte" else []
