@@ -205,6 +205,22 @@ def one_shot(shape: Shape) -> Row:
     return Row(model, loss, nothing, nothing, torch.optim.SGD([torch.zeros(1)], lr=1.0))
 
 
+def evaluation(model: nn.Module) -> Row:
+    """A batch without gradients, as a validation runs it."""
+    model.eval()
+
+    def loss(tokens: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits, _ = model(tokens, features_only=True, classification_head_name=HEAD)
+        return F.nll_loss(F.log_softmax(logits.float(), -1), labels)
+
+    def nothing(*_: Any) -> None:
+        pass
+
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    return Row(model, loss, nothing, nothing, optimizer, backward=nothing)
+
+
 def _ticket(model: nn.Module, k: int | float | None) -> Any:
     """k columns of each matrix, as a float a share of its entries, or None for the biases."""
     from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
@@ -262,6 +278,8 @@ ROWS: dict[str, Callable[[Shape], Row]] = {
     "stage 1 (L1), packed, fused Adam": lambda shape: stage_1(shape, packed=True),
     "ticket k=1, packed": lambda shape: _compact(shape, 1, packed=True),
     "one-shot ticket, a batch": one_shot,
+    "evaluation, fairseq as shipped": lambda shape: evaluation(fairseq_roberta(shape)),
+    "evaluation, packed": lambda shape: evaluation(lean(shape, packed=True)),
     "ticket k=1, compact": lambda shape: _compact(shape, 1),
     "ticket k=3, compact": lambda shape: _compact(shape, 3),
     "ticket k=1, masked": lambda shape: _masked(shape, 1),

@@ -34,6 +34,8 @@ NAMES = (
     "ticket k=1, packed",
     "LoRA r=8, q and v (peft)",
     "LoRA r=8, all six (peft)",
+    "evaluation, fairseq as shipped",
+    "evaluation, packed",
 )
 TASKS = ("MRPC", "CoLA", "QNLI", "SST-2")
 
