@@ -16,15 +16,18 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 from machine import machine
 from rows import ROWS
-from shapes import Row, Shape, batches
+from shapes import PADDING, Row, Shape, batches
+from torch import Tensor
 from tqdm import tqdm
 
-#: What is compared; the first is the unit.
+#: The packed ticket, with which all is compared, as with the first of the rows.
+UNIT = "ticket k=1, packed"
 NAMES = (
     "full, fairseq as shipped",
     "full, our attention, fused Adam",
@@ -57,6 +60,30 @@ def measure(rows: dict[str, Row], shape: Shape, number: int, rounds: int) -> lis
     return found
 
 
+def equal_words(shape: Shape, mean: int, padding: float) -> tuple[Tensor, Tensor]:
+    """A batch of rows of ``mean`` tokens on average; this share of it is padding."""
+    longest = round(mean / (1 - padding))
+    lengths = torch.linspace(2 * mean - longest, longest, shape.batch).round().long().clamp_min(4)
+    lengths[-2] += mean * shape.batch - int(lengths.sum())
+    ((tokens, labels),) = batches(replace(shape, length=longest))
+    tokens[torch.arange(longest) >= lengths[:, None]] = PADDING
+    return tokens, labels
+
+
+def against_padding(row: Row, shape: Shape, mean: int, rounds: int) -> dict[str, float]:
+    """CPU seconds of a step with as many words and more padding, in those of a step without any."""
+    given = {p: equal_words(shape, mean, p) for p in (0.0, 0.2, 0.4, 0.5)}
+    found: dict[float, list[float]] = {p: [] for p in given}
+    for _ in range(rounds + 1):
+        for p, batch in given.items():
+            cpu = time.process_time()
+            row.step(*batch)
+            found[p].append(time.process_time() - cpu)
+    kept = {p: times[1:] for p, times in found.items()}  # the first warms up
+    ratios = {p: [a / b for a, b in zip(times, kept[0.0])] for p, times in kept.items()}
+    return {f"{p:.0%}": statistics.median(each) for p, each in ratios.items()}
+
+
 def tables(result: dict[str, Any]) -> str:
     """Markdown: each row beside fairseq's full fine-tuning, and beside a packed ticket."""
     told = result["machine"]
@@ -70,7 +97,7 @@ def tables(result: dict[str, Any]) -> str:
     for clock, which in ((0, "CPU"), (1, "wall")):
         for unit, heading in (
             (NAMES[0], "times as fast as fairseq's full fine-tuning"),
-            ("ticket k=1, packed", "what a packed ticket's step is faster than"),
+            (UNIT, "how many times a packed ticket's step is as fast"),
         ):
             text += f"\n| {heading}, {which} time | {' | '.join(tasks)} | mean |\n"
             text += "|---" + "|---:" * (len(tasks) + 1) + "|\n"
@@ -83,6 +110,11 @@ def tables(result: dict[str, Any]) -> str:
                     ratios = [1 / ratio for ratio in ratios]
                 cells = [f"{ratio:.2f}" for ratio in [*ratios, statistics.mean(ratios)]]
                 text += f"| {name} | {' | '.join(cells)} |\n"
+    for mean, found in result.get("padding", {}).items():
+        told = ", ".join(f"{ratio:.2f} with {share}" for share, ratio in found.items())
+        text += (
+            f"\nA packed ticket's step on rows of {mean} tokens on average, by padding: {told}.\n"
+        )
     return text
 
 
@@ -118,6 +150,11 @@ def main() -> None:
     for task in args.tasks:
         of_task = Shape(**sizes, batch=args.batch, length=0, task=task)
         result["tasks"][task] = measure(rows, of_task, args.number, args.rounds)
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(result, file)
+    if UNIT in rows:
+        padding = {str(m): against_padding(rows[UNIT], shape, m, args.rounds) for m in (20, 40, 80)}
+        result["padding"] = padding
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(result, file)
     print(tables(result))
