@@ -29,6 +29,8 @@ ROWS = [
     "full, our attention, fused Adam",
     "stage 1 (L1), our attention, fused Adam",
     "ticket k=1, compact",
+    "full, packed, fused Adam",
+    "ticket k=1, packed",
     "ticket k=3, compact",
     "ticket k=1, masked",
     "BitFit, compact",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,15 @@ def test_stage_1_keeps_no_dense_temporary(measured):
     """θ0 aside: the same activations as full fine-tuning, less the frozen embeddings'."""
     full = measured["full, our attention, fused Adam"]["activations"]
     assert measured["stage 1 (L1), our attention, fused Adam"]["activations"] <= full
+
+
+def test_the_table_in_the_docs_is_the_one_of_the_figures():
+    sys.path.insert(0, FOLDER)
+    try:
+        import words
+    finally:
+        sys.path.remove(FOLDER)
+    docs = Path(FOLDER).parent / "docs"
+    with open(docs / "words.json", encoding="utf-8") as file:
+        table = words.tables(json.load(file))
+    assert table.strip() in (docs / "performance.md").read_text(encoding="utf-8")

@@ -88,7 +88,8 @@ def test_a_run_goes_on(stage, old):
     )  # fmt: skip
     assert "num_updates 4" in log or "@ 4 updates" in log, log[-3000:]
     now, then = (load_checkpoint(f"{f}/checkpoint_last.pt") for f in (folder, old / stage))
-    assert now["model"].keys() == then["model"].keys()
+    # fairseq 0.12.2 saves copies of a layer's weights too
+    assert now["model"].keys() >= then["model"].keys()
     for name, tensor in then["model"].items():
         torch.testing.assert_close(now["model"][name], tensor, atol=1e-6, rtol=0)
     assert (folder / "ticket.json").read_text() == (old / stage / "ticket.json").read_text()
