@@ -112,12 +112,14 @@ class PackedEncoder(TransformerEncoder):  # type: ignore[misc]
                 "attention: packed execution makes its own embeddings, got some; set "
                 "task.attention=sdpa"
             )
+        # of this call alone: who calls the encoder itself reads all of it
+        reads_first, self.reads_first = self.reads_first, False
         real = src_tokens.ne(self.padding_idx)
         packing = Packing(real)
         x = self._embed(src_tokens, packing)
         states = [packing.unpack(x)] if return_all_hiddens else []
         layers = list(self.layers)
-        first = self.reads_first and not return_all_hiddens and bool(real[:, 0].all())
+        first = reads_first and not return_all_hiddens and bool(real[:, 0].all())
         for number, layer in enumerate(layers, start=1):
             last = first and number == len(layers)
             x = layer(x, encoder_padding_mask=packing.of_first() if last else packing)
@@ -161,8 +163,10 @@ def use_packed(model: nn.Module) -> None:
     """
     use_sdpa(model)
     encoder: Any = model.encoder.sentence_encoder  # type: ignore[union-attr]
+    # iterated, layers that are dropped at random would be missing
+    layers = list(encoder.layers._modules.values())
     plain = type(encoder) in (TransformerEncoder, PackedEncoder) and encoder.quant_noise is None
-    if not plain or encoder.return_fc or any(layer.return_fc for layer in encoder.layers):
+    if not plain or encoder.return_fc or any(layer.return_fc for layer in layers):
         raise DwtError(
             "task.attention: packed execution serves fairseq's plain encoder, got "
             f"{type(encoder).__name__} with quantization noise or results of FC2; set "
@@ -170,7 +174,7 @@ def use_packed(model: nn.Module) -> None:
         )
     encoder.__class__ = PackedEncoder
     encoder.dropout_module.__class__ = BulkDropout
-    for layer in encoder.layers:
+    for layer in layers:
         layer.__class__ = PackedLayer
         layer.self_attn.__class__ = PackedAttention
         for module in (layer.dropout_module, layer.activation_dropout_module):

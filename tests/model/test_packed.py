@@ -142,3 +142,27 @@ def test_what_it_cannot_serve_is_refused():
     model.encoder.sentence_encoder.return_fc = True
     with pytest.raises(DwtError, match="task.attention=sdpa"):
         use_packed(model)
+
+
+def test_the_encoder_itself_gives_all_tokens_after_a_head_has_read_the_first():
+    _, packed = both()
+    tokens = batch(LENGTHS["random"])
+    packed(tokens, classification_head_name="head")
+    assert packed.encoder.extract_features(tokens)[0].shape == (*tokens.shape, 8)
+
+
+def test_layers_that_are_dropped_at_random_are_packed_too():
+    from fairseq.modules import LayerDropModuleList
+
+    model = roberta(WORDS).train()
+    encoder = model.encoder.sentence_encoder
+    encoder.layers = LayerDropModuleList(1.0, encoder.layers)  # all are dropped in training
+    use_packed(model)
+    tokens = batch(LENGTHS["random"])
+    assert model(tokens, features_only=True)[0].shape == (*tokens.shape, 8)
+    model.eval()
+    plain = roberta(WORDS).eval()
+    use_sdpa(plain)
+    expected = plain(tokens, features_only=True)[0]
+    found = model(tokens, features_only=True)[0]
+    torch.testing.assert_close(found[tokens != 1], expected[tokens != 1], atol=1e-5, rtol=1e-5)
