@@ -30,21 +30,28 @@ from tqdm import tqdm
 #: What steps are measured in units of, and what memory is a share of.
 UNIT, BASE = "ticket k=1, compact", "full, fairseq as shipped"
 Memory = dict[str, dict[str, float]]
+TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Worker:
-    """A row in a process of its own."""
+    """A row in a process of its own.
 
-    def __init__(self, name: str, shape: Shape, threads: int):
-        here = os.path.dirname(os.path.abspath(__file__))
-        command = [sys.executable, os.path.join(here, "worker.py"), name]
+    Args:
+        name: of the row.
+        shape: of its model.
+        threads: that it computes with.
+        tree: a checkout of the project, whose rows and package it runs; this one by default.
+    """
+
+    def __init__(self, name: str, shape: Shape, threads: int, tree: str = TREE):
+        command = [sys.executable, os.path.join(tree, "benchmarks", "worker.py"), name]
         self._process = subprocess.Popen(
             [*command, json.dumps(asdict(shape)), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": tree},
         )
         self._name = name
         self._ready = False

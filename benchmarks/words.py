@@ -3,6 +3,7 @@
     python benchmarks/words.py                        RoBERTa-large's widths, 2 layers, four tasks
     python benchmarks/words.py --layers 4 --rounds 5 --json words.json
     python benchmarks/words.py --table words.json     the tables of a file again
+    python benchmarks/words.py --base COMMIT          this tree's steps beside those of a commit
 
 All rows live in one process and take turns on the same batches: every round is one step of each row
 on each batch of a task; CPU seconds of the process and seconds on the wall. A figure is the median
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from typing import Any
@@ -22,6 +25,7 @@ from typing import Any
 import torch
 from machine import machine
 from rows import ROWS
+from run import TREE, Worker
 from shapes import PADDING, Row, Shape, batches
 from torch import Tensor
 from tqdm import tqdm
@@ -63,8 +67,11 @@ def measure(rows: dict[str, Row], shape: Shape, number: int, rounds: int) -> lis
 def equal_words(shape: Shape, mean: int, padding: float) -> tuple[Tensor, Tensor]:
     """A batch of rows of ``mean`` tokens on average; this share of it is padding."""
     longest = round(mean / (1 - padding))
-    lengths = torch.linspace(2 * mean - longest, longest, shape.batch).round().long().clamp_min(4)
-    lengths[-2] += mean * shape.batch - int(lengths.sum())
+    power = (longest - 4) / (mean - 4) - 1  # of which the mean is as asked
+    places = (torch.arange(shape.batch) + 0.5) / shape.batch
+    lengths = (4 + (longest - 4) * places**power).round().long()
+    lengths[-1] = longest
+    lengths[shape.batch // 2] += mean * shape.batch - int(lengths.sum())
     ((tokens, labels),) = batches(replace(shape, length=longest))
     tokens[torch.arange(longest) >= lengths[:, None]] = PADDING
     return tokens, labels
@@ -72,7 +79,7 @@ def equal_words(shape: Shape, mean: int, padding: float) -> tuple[Tensor, Tensor
 
 def against_padding(row: Row, shape: Shape, mean: int, rounds: int) -> dict[str, float]:
     """CPU seconds of a step with as many words and more padding, in those of a step without any."""
-    given = {p: equal_words(shape, mean, p) for p in (0.0, 0.2, 0.4, 0.5)}
+    given = {p: equal_words(shape, mean, p) for p in (0.0, 0.2, 0.4, 0.5, 0.6)}
     found: dict[float, list[float]] = {p: [] for p in given}
     for _ in range(rounds + 1):
         for p, batch in given.items():
@@ -82,6 +89,41 @@ def against_padding(row: Row, shape: Shape, mean: int, rounds: int) -> dict[str,
     kept = {p: times[1:] for p, times in found.items()}  # the first warms up
     ratios = {p: [a / b for a, b in zip(times, kept[0.0])] for p, times in kept.items()}
     return {f"{p:.0%}": statistics.median(each) for p, each in ratios.items()}
+
+
+def against_commit(
+    commit: str, names: list[str], shape: Shape, args: argparse.Namespace
+) -> dict[str, dict[str, list[float]]]:
+    """CPU seconds of a commit's steps over this tree's, ``{task: {row: one a round}}``.
+
+    Each tree's row in a process of its own, in turns; a round is ``args.number`` batches.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as base:
+        files = subprocess.run(["git", "-C", TREE, "archive", commit], check=True, stdout=-1).stdout
+        subprocess.run(["tar", "-x", "-C", base], check=True, input=files)
+        for task in args.tasks:
+            of_task, found[task] = replace(shape, task=task), {}
+            for name in tqdm(names, desc=task, unit="row"):
+                ratios = []
+                with Worker(name, of_task, args.threads) as here:
+                    with Worker(name, of_task, args.threads, base) as there:
+                        for _ in range(args.rounds + 1):
+                            cpu = [w.ask(f"step {args.number}")["cpu"] for w in (there, here)]
+                            ratios.append(cpu[0] / cpu[1])
+                found[task][name] = ratios[1:]  # the first warms up
+    return found
+
+
+def beside_commit(commit: str, found: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown of :func:`against_commit`."""
+    text = f"| times as fast as {commit}, CPU time | {' | '.join(found)} | mean |\n"
+    text += "|---" + "|---:" * (len(found) + 1) + "|\n"
+    for name in next(iter(found.values())):
+        ratios = [statistics.median(of_task[name]) for of_task in found.values()]
+        cells = [f"{ratio:.2f}" for ratio in [*ratios, statistics.mean(ratios)]]
+        text += f"| {name} | {' | '.join(cells)} |\n"
+    return text
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -132,6 +174,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--rows", nargs="+", default=list(NAMES))
     parser.add_argument("--json", default="words.json", help="file to write [%(default)s]")
+    parser.add_argument("--base", metavar="COMMIT", help="compare with this commit")
     parser.add_argument("--table", metavar="FILE", help="print the tables of a file; run nothing")
     args = parser.parse_args()
     if args.table:
@@ -142,6 +185,12 @@ def main() -> None:
     width = args.width
     sizes = {"layers": args.layers, "width": width, "inner": 4 * width, "heads": width // 64}
     shape = Shape(**sizes, batch=args.batch, length=0)
+    if args.base:
+        found = against_commit(args.base, args.rows, shape, args)
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump({"machine": machine(), "base": args.base, **sizes, "tasks": found}, file)
+        print(beside_commit(args.base, found))
+        return
     rows = {name: ROWS[name](shape) for name in tqdm(args.rows, desc="models")}
     result: dict[str, Any] = {
         **{"machine": machine(), "threads": args.threads, "batch": args.batch, "rows": args.rows},

@@ -139,8 +139,11 @@ def write_roberta(path: str, data: str, dtype: torch.dtype = torch.float16, seed
     )
 
 
-def roberta(words: list[str], seed: int = 0, dropout: float = 0.0) -> Any:
-    """A random RoBERTa whose biases are not zero, as a pre-trained model's are not."""
+def roberta(words: list[str], seed: int = 0, dropout: float = 0.0, **sizes: int) -> Any:
+    """A random RoBERTa whose biases are not zero, as a pre-trained model's are not.
+
+    ``sizes`` replace some of ``SIZES``.
+    """
     from fairseq.data import Dictionary
     from fairseq.models.roberta import RobertaModel
 
@@ -148,7 +151,8 @@ def roberta(words: list[str], seed: int = 0, dropout: float = 0.0) -> Any:
     for word in [*words, "<mask>"]:
         dictionary.add_symbol(word)
     torch.manual_seed(seed)
-    args = argparse.Namespace(arch="roberta", dropout=dropout, attention_dropout=dropout, **SIZES)
+    settings = {"dropout": dropout, "attention_dropout": dropout, **SIZES, **sizes}
+    args = argparse.Namespace(arch="roberta", **settings)
     model = RobertaModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import DwtError
 from .anatomy import require_input_grad
 from .attention import attend
+from .products import Linear
 
 
 class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
@@ -101,6 +102,8 @@ def use_sdpa(model: nn.Module) -> None:
             module.activation_dropout_module.__class__ = _Dropout
             if module.activation_fn is gelu:
                 module.activation_fn = F.gelu
+        elif type(module) is nn.Linear:
+            module.__class__ = Linear
 
 
 def train_below_frozen_embeddings(model: nn.Module) -> None:

@@ -22,6 +22,7 @@ from fairseq.utils import make_positions
 from torch import Tensor, nn
 
 from ..errors import DwtError
+from .again import again, normalise
 from .anatomy import heads_in
 from .dropout import dropout
 from .encoder import use_sdpa
@@ -48,7 +49,10 @@ class PackedAttention(MultiheadAttention):  # type: ignore[misc]
         active = self.training or dropout.apply_during_inference
         q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
         p = dropout.p if active else 0.0
-        attended = PackedSoftmax.apply(q, k, v, self.num_heads, key_padding_mask, p)
+        # the few queries of first tokens are kept; values again would cost 3 % of a step more
+        asked = [self.q_proj] if query is key else []
+        source = again(key, [*asked, self.k_proj]) or ()
+        attended = PackedSoftmax.apply(q, k, v, self.num_heads, key_padding_mask, p, *source)
         return self.out_proj(attended), None
 
 
@@ -68,20 +72,20 @@ class PackedLayer(TransformerEncoderLayerBase):  # type: ignore[misc]
         """(tokens, embed_dim) → the same, or (batch, embed_dim)."""
         packing, residual = encoder_padding_mask, x
         if self.normalize_before:
-            x = self.self_attn_layer_norm(x)
+            x = normalise(self.self_attn_layer_norm, x)
         query = x
         if packing.read_first:
             query, residual = x[packing.firsts], residual[packing.firsts]
         x, _ = self.self_attn(query, x, x, key_padding_mask=packing)
         x = self.residual_connection(self.dropout_module(x), residual)
         if not self.normalize_before:
-            x = self.self_attn_layer_norm(x)
+            x = normalise(self.self_attn_layer_norm, x)
         residual = x
         if self.normalize_before:
-            x = self.final_layer_norm(x)
+            x = normalise(self.final_layer_norm, x)
         x = self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
         x = self.residual_connection(self.dropout_module(x), residual)
-        return x if self.normalize_before else self.final_layer_norm(x)
+        return x if self.normalize_before else normalise(self.final_layer_norm, x)
 
 
 class PackedEncoder(TransformerEncoder):  # type: ignore[misc]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .again import Again
 from .attention import softmax_of, widened
-from .dropout import draw_kept, factor_of
+from .dropout import Draw
 
 #: Rows are grouped down to this share of the longest one's length.
 _SIMILAR = 0.8
@@ -99,34 +100,45 @@ class PackedSoftmax(torch.autograd.Function):
     """softmax(QKᵀ/√d)V of packed rows; the backward pass computes the softmax again.
 
     q: (tokens, embed_dim), or (batch, embed_dim) where only first tokens ask; k, v: (tokens,
-    embed_dim). Keeps them, and one byte a weight where weights are dropped.
+    embed_dim). Keeps them; with ``again``, which gives q and k, its ``source`` in their place.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, packing: Packing, p: float
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        packing: Packing,
+        p: float,
+        again: Again | None = None,
+        source: Tensor | None = None,
     ) -> Tensor:
-        ctx.heads, ctx.packing, ctx.p = heads, packing, p
+        ctx.heads, ctx.packing, ctx.again = heads, packing, again
         ctx.first = len(q) != len(k)
-        out, kept = torch.empty_like(q), []
-        for group in packing.groups:
+        ctx.draws = [Draw.of(p) if p > 0 else None for _ in packing.groups]
+        out = torch.empty_like(q)
+        for group, draw in zip(packing.groups, ctx.draws):
             parts = _of_group(group, ctx.first, heads, q, k, v)
             weights = softmax_of(*parts[:2], group.excluded)
-            if p > 0:
-                mask = draw_kept(weights.shape, p, weights.device)
-                weights = factor_of(mask, p, weights.dtype).mul_(weights)
-                kept.append(mask)
+            if draw is not None:
+                weights = draw.factor(weights).mul_(weights)
             _to_rows(out, torch.bmm(weights, parts[2]), group, ctx.first, heads)
-        ctx.save_for_backward(q, k, v, *kept)
+        given = 0 if again is None else len(again.layers)  # k, or q and k
+        ctx.save_for_backward(q if given < 2 else None, k if given < 1 else None, v, source)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, *kept = ctx.saved_tensors
+        q, k, v, source = ctx.saved_tensors
+        if ctx.again is not None:
+            *asked, k = ctx.again(source)
+            (q,) = asked or (q,)
         heads, packing, first = ctx.heads, ctx.packing, ctx.first
         grads = [torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)]
-        for number, group in enumerate(packing.groups):
+        for group, draw in zip(packing.groups, ctx.draws):
             q_, k_, v_ = _of_group(group, first, heads, q, k, v)
             grad_ = _split(grad, group.rows[:, None] if first else group.index, heads)
             if group.excluded is not None and not first:
@@ -139,8 +151,8 @@ class PackedSoftmax(torch.autograd.Function):
             weights = softmax_of(q_, k_, group.excluded)
             grad_weights = torch.bmm(grad_, v_.transpose(1, 2))
             dropped = weights
-            if kept:
-                factor = factor_of(kept[number], ctx.p, weights.dtype)
+            if draw is not None:
+                factor = draw.factor(weights)
                 dropped, grad_weights = weights * factor, grad_weights.mul_(factor)
             grad_v = torch.bmm(dropped.transpose(1, 2), grad_)
             scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
@@ -150,7 +162,7 @@ class PackedSoftmax(torch.autograd.Function):
             _to_rows(grads[0], grad_q, group, first, heads)
             _to_rows(grads[1], grad_k, group, False, heads)
             _to_rows(grads[2], grad_v, group, False, heads)
-        return (*grads, None, None, None)
+        return (*grads, None, None, None, None, None)
 
 
 def _split(x: Tensor, index: Tensor, heads: int) -> Tensor:

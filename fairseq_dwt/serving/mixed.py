@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..delta.delta import Delta
 from ..errors import DwtError
 from ..model.anatomy import add_head, heads_in, padding_of, remove_head, ticket_layers
 from ..model.names import Matrix
-from ..model.products import products_in_fp32
+from ..model.products import Linear, is_plain_linear, linear, products_in_fp32
 from .attach import base_fingerprint, check_delta
 
 
@@ -52,7 +51,7 @@ class MixedTasks:
         self._matrices: dict[str, Matrix] = ticket_layers(shapes)
         modules = dict(model.named_modules())
         for name in self._matrices:
-            if type(modules[name]) is not nn.Linear:
+            if not is_plain_linear(modules[name]):
                 raise DwtError(
                     f"{name}: expected a plain linear layer, got {type(modules[name]).__name__}"
                 )
@@ -108,7 +107,7 @@ class MixedTasks:
         for name in self.tasks:
             self.remove(name)
         for layer in self._layers.values():
-            layer.__class__ = nn.Linear  # type: ignore[assignment]
+            layer.__class__ = Linear  # type: ignore[assignment]
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, tasks: Sequence[str]) -> list[Tensor]:
@@ -171,7 +170,7 @@ class _Rows:
     layers_left = 0
 
 
-class _MixedLinear(nn.Linear):
+class _MixedLinear(Linear):
     """A linear layer with a delta of its own for each row."""
 
     _rows: _Rows
@@ -180,13 +179,13 @@ class _MixedLinear(nn.Linear):
     _stacked: tuple[Tensor, Tensor, Tensor | None] | None
 
     @classmethod
-    def of(cls, linear: nn.Module, rows: _Rows) -> _MixedLinear:
-        """``linear`` itself, made one."""
+    def of(cls, layer: nn.Module, rows: _Rows) -> _MixedLinear:
+        """``layer`` itself, made one."""
         # the class, not the object: parameters and their names stay
-        linear.__class__ = cls
-        assert isinstance(linear, cls)
-        linear._rows, linear._columns, linear._biases, linear._stacked = rows, [], [], None
-        return linear
+        layer.__class__ = cls
+        assert isinstance(layer, cls)
+        layer._rows, layer._columns, layer._biases, layer._stacked = rows, [], [], None
+        return layer
 
     def add(self, columns: tuple[Tensor | None, Tensor] | None, bias: Tensor | None) -> None:
         """A task's columns, (k,) and (out_features, k), and bias, (out_features,)."""
@@ -208,7 +207,7 @@ class _MixedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features); of packed tokens, or (length, batch, …)."""
-        y = F.linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
         if self._rows.task is None:
             return y
         index, deltas, biases = self.stacked()

@@ -21,11 +21,11 @@ import abc
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
+from ..model import products
 from ..model.anatomy import parameter_shapes, ticket_layers
 from ..model.names import is_head
 from ..ticket import AnyTicket
@@ -171,7 +171,7 @@ class _ColumnLinear(torch.autograd.Function):
     ) -> Tensor:
         # index_select copies: a view would keep the whole input alive
         ctx.save_for_backward(weight, x.index_select(-1, index).flatten(0, -2))
-        return F.linear(x, weight, bias)
+        return products.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -197,7 +197,7 @@ class _ElementLinear(torch.autograd.Function):
         bias_index: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(None if weight_index is None else x, weight, weight_index, bias_index)
-        return F.linear(x, weight, bias)
+        return products.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -207,7 +207,7 @@ class _ElementLinear(torch.autograd.Function):
         grad_x = _times(grad, rows, weight) if ctx.needs_input_grad[0] else None
         grad_weight = grad_bias = None
         if weight_index is not None:
-            dense = rows.t() @ x.flatten(0, -2).to(grad.dtype)
+            dense = products.times(rows.t(), x.flatten(0, -2).to(grad.dtype))
             grad_weight = dense.view(-1).index_select(0, weight_index)
         if bias_index is not None:
             grad_bias = rows.sum(0).index_select(0, bias_index)
@@ -215,7 +215,7 @@ class _ElementLinear(torch.autograd.Function):
 
 
 def _times(grad: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    return (rows @ weight.to(grad.dtype)).view(*grad.shape[:-1], weight.shape[1])
+    return products.times(rows, weight.to(grad.dtype)).view(*grad.shape[:-1], weight.shape[1])
 
 
 def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
@@ -256,8 +256,8 @@ def _compact_layer(
     name: str, linear: nn.Module, weight: Part | None, bias: Part | None
 ) -> nn.Module:
     # fairseq's quantization noise is a hook
-    hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
-    if type(linear) is not nn.Linear or hooked:
+    if not products.is_plain_linear(linear):
+        hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
         raise DwtError(
             f"{name}: expected a plain linear layer, got {type(linear).__name__}"
             f"{' with hooks' if hooked else ''}; train it with optimizer.mode=masked"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fairseq_dwt.model.dropout import draw_kept, dropout, dropped
-
-CPU = torch.device("cpu")
+from fairseq_dwt.model.dropout import Draw, dropout, dropped
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.003])
 def test_numbers_are_dropped_with_the_probability_that_it_says(p):
     torch.manual_seed(0)
     count = 4_000_000
-    kept = draw_kept((count,), p, CPU)
+    kept = Draw.of(p).kept((count,))
     share, said = 1 - kept.double().mean().item(), dropped(p)
     assert abs(said - p) <= 2**-17
     assert abs(share - said) < 5 * (said * (1 - said) / count) ** 0.5
@@ -45,6 +43,6 @@ def test_a_seed_repeats_it_and_odd_sizes_are_whole():
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append(draw_kept((3, 7, 5), 0.5, CPU))
+        drawn.append(Draw.of(0.5).kept((3, 7, 5)))
     assert drawn[0].shape == (3, 7, 5)
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

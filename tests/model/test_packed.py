@@ -9,9 +9,13 @@ import torch
 from torch import nn
 
 from fairseq_dwt import DwtError
+from fairseq_dwt.find.controls import random_columns
+from fairseq_dwt.model.anatomy import ticket_layers
 from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.model.packed import use_packed
 from fairseq_dwt.model.packing import PackedSoftmax, Packing
+from fairseq_dwt.ticket import Origin
+from fairseq_dwt.train.compact import make_compact
 from tests.conftest import WORDS, roberta
 
 LENGTHS = {
@@ -53,8 +57,13 @@ def gradients(model, loss):
 @pytest.mark.parametrize("normalize_before", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("read", ["head", "features"])
-def test_the_same_numbers_as_padded(read, lengths, normalize_before):
+@pytest.mark.parametrize("frozen", [False, True], ids=["full", "frozen"])
+def test_the_same_numbers_as_padded(frozen, read, lengths, normalize_before):
     padded, packed = both(normalize_before)
+    for model in (padded, packed):  # of frozen layers queries and keys are computed again
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.requires_grad_(not frozen)
     tokens = batch(lengths)
     found = []
     for model in (padded, packed):
@@ -166,3 +175,31 @@ def test_layers_that_are_dropped_at_random_are_packed_too():
     expected = plain(tokens, features_only=True)[0]
     found = model(tokens, features_only=True)[0]
     torch.testing.assert_close(found[tokens != 1], expected[tokens != 1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_ticket_keeps_a_third_of_what_full_fine_tuning_keeps():
+    """RoBERTa-large's layers and proportions, a sixteenth as wide and long."""
+    widths = {"encoder_embed_dim": 64, "encoder_ffn_embed_dim": 256, "encoder_attention_heads": 4}
+    kept, sizes = {}, {"encoder_layers": 24, **widths}
+    for name in ("full", "ticket"):
+        model = roberta(WORDS, dropout=0.1, **sizes).train()
+        model.register_classification_head("head", num_classes=2)
+        if name == "ticket":
+            use_packed(model)
+            shapes = {n: p.shape for n, p in model.named_parameters()}
+            matrices = list(ticket_layers(shapes).values())
+            make_compact(model, random_columns(matrices, 1, 1, Origin("random")))
+        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        storages = {}
+
+        def pack(tensor, own=own, storages=storages):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = (tensor, storage.nbytes())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = model(batch([16] * 16), classification_head_name="head")[0].sum()
+        kept[name] = sum(size for _, size in storages.values())
+        loss.backward()
+    assert kept["ticket"] < 0.35 * kept["full"]
