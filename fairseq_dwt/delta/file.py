@@ -114,4 +114,4 @@ def _read(metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str) ->
 
 
 def _file_name(name: str) -> str:
-    return name[len(ENCODER) :]
+    return name.removeprefix(ENCODER)

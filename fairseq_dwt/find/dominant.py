@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..model.names import KINDS, Matrix
+from ..model.names import ALL_KINDS, Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS, ranking
 
@@ -147,7 +147,8 @@ class Movement:
         phrase = f"|θ − θ0| > {self.sigma:g} for {total:,} of {size:,} weights ({total / size:.4%})"
         if not kinds:
             return phrase
-        sums = dict.fromkeys(KINDS, 0)
+        known = {m.kind for m in self.matrices}
+        sums = {kind: 0 for kind in ALL_KINDS if kind in known}
         for matrix in self.matrices:
             sums[matrix.kind] += self.counts[matrix.name]
         return f"{phrase}: " + ", ".join(f"{kind} {count:,}" for kind, count in sums.items())

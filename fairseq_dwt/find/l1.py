@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
-from ..model.names import is_layer
+from ..model.anatomy import anatomy_of
 from ..model.roberta import canonical_name
 
 #: Entries that a CPU treats at a time: a megabyte in fp32 stays in the cache between operations.
@@ -59,10 +59,17 @@ class InitDistance:
     Args:
         init: ``{canonical name: tensor}`` of the pre-trained file.
         where: the file's path, for errors.
+        covered: the parameters that it covers, ``{name in the model: canonical name}``; by default
+            those of a RoBERTa's layers.
     """
 
-    def __init__(self, init: Mapping[str, Tensor], where: str):
-        self._init = init
+    def __init__(
+        self,
+        init: Mapping[str, Tensor],
+        where: str,
+        covered: Mapping[str, str] | None = None,
+    ):
+        self._init, self._names = init, covered
         self._where = where
         self._copies: Mapping[Tensor, Tensor] = {}
         #: the covered parameters, each with its θ and its θ0; found at the first call
@@ -83,7 +90,7 @@ class InitDistance:
         if self.covered is None:
             self.covered = [
                 (p, _theta(p, self._copies), self._at_init(n, p))
-                for n, p in _layer_parameters(model)
+                for n, p in _layer_parameters(model, self._names)
             ]
         if not self.covered:
             return torch.zeros(())
@@ -107,10 +114,15 @@ def _theta(parameter: nn.Parameter, copies: Mapping[Tensor, Tensor]) -> Tensor:
     return copies.get(parameter, parameter.detach())
 
 
-def _layer_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+def _layer_parameters(
+    model: nn.Module, covered: Mapping[str, str] | None
+) -> Iterable[tuple[str, nn.Parameter]]:
+    if covered is None:
+        covered = anatomy_of(model).covered
     for name, parameter in model.named_parameters():
-        canonical = canonical_name(name)
-        if canonical is not None and is_layer(canonical) and parameter.requires_grad:
+        # data parallel puts a prefix in front
+        canonical = covered.get(name) or covered.get(name.removeprefix("module."))
+        if canonical is not None and parameter.requires_grad:
             yield canonical, parameter
 
 

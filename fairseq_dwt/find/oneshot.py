@@ -87,14 +87,20 @@ class ColumnScores:
         model: a RoBERTa at θ0 whose attention calls its projection modules
             (:func:`~fairseq_dwt.model.encoder.use_sdpa`).
         score: of one matrix in one batch.
+        layers: the linear layers of the model's ticket matrices; by default a RoBERTa's.
 
     Attributes:
         sums: ``{matrix name: Σ score}``, fp64 (in_features + 1,), on the CPU.
     """
 
-    def __init__(self, model: nn.Module, score: Score = column_norms):
+    def __init__(
+        self,
+        model: nn.Module,
+        score: Score = column_norms,
+        layers: Mapping[str, Matrix] | None = None,
+    ):
         self._model, self._score = model, score
-        self._layers = ticket_layers(parameter_shapes(model))
+        self._layers = ticket_layers(parameter_shapes(model)) if layers is None else layers
         self.matrices: dict[str, Matrix] = {m.name: m for m in self._layers.values()}
         self.sums: dict[str, Tensor] = {
             name: torch.zeros(m.in_features + 1, dtype=torch.float64)
@@ -120,8 +126,8 @@ class ColumnScores:
         for parameter, required in self._required.items():
             parameter.requires_grad_(required)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             x = inputs[0].detach()
 
             def backward(dy: Tensor) -> None:
@@ -129,6 +135,8 @@ class ColumnScores:
 
             if output.requires_grad:
                 output.register_hook(backward)
+            # fairseq's own attention scales queries in place, and the hook would be lost
+            return output.clone() if name.endswith("q_proj") else output
 
         return forward
 
@@ -174,6 +182,7 @@ def find_ticket(
     origin: Origin,
     number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
+    layers: Mapping[str, Matrix] | None = None,
 ) -> tuple[Ticket, list[Settling]]:
     """The one-shot ticket of ``model``, which is at θ0 and stays there.
 
@@ -184,6 +193,7 @@ def find_ticket(
         number: batches to look at; None goes on until doubling them changes the top 3 of each
             matrix little (similarity of 0.9), or to 64.
         on_settling: called at every power of two.
+        layers: see :class:`ColumnScores`.
 
     Returns:
         the ticket, and how its ranking settled.
@@ -196,7 +206,7 @@ def find_ticket(
     most, settled = (MOST_BATCHES, SETTLED) if number is None else (number, None)
     history: list[Settling] = []
     earlier, seen = None, 0
-    with ColumnScores(model) as scores:
+    with ColumnScores(model, layers=layers) as scores:
         for seen, batch in enumerate(batches, start=1):
             with torch.enable_grad():
                 loss(batch).backward()

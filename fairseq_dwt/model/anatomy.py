@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DwtError
-from .names import Matrix, ticket_matrices
+from .names import Matrix, is_head, is_layer, ticket_matrices
 from .roberta import canonical_name
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What trains in a model, by the names that its modules and parameters have in it.
+
+    Attributes:
+        layers: the linear layers that are ticket matrices, ``{module name: matrix}``.
+        head: parameters without a θ0, which train in every method and are never counted.
+        covered: the pre-trained parameters of transformer layers, ``{name: canonical name}``: what
+            stage 1 trains, and pulls toward θ0.
+    """
+
+    layers: Mapping[str, Matrix]
+    head: frozenset[str]
+    covered: Mapping[str, str]
+
+
+def anatomy_of(model: nn.Module) -> Anatomy:
+    """A fairseq RoBERTa's, wrappers' prefixes included: all of its encoder is pre-trained."""
+    shapes = parameter_shapes(model)
+    named = {name: canonical_name(name) for name in shapes}
+    return Anatomy(
+        layers=ticket_layers(shapes),
+        head=frozenset(name for name in shapes if is_head(name)),
+        covered={n: c for n, c in named.items() if c is not None and is_layer(c)},
+    )
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:

@@ -1,8 +1,9 @@
-"""The one rule that sorts a RoBERTa's parameters: ticket matrix, layer, head or frozen.
+"""The one rule that sorts a model's parameters: ticket matrix, layer, head or frozen.
 
-A *ticket matrix* is one of the six projections of a transformer layer, W of shape (out_features,
-in_features) together with its bias. A *dimension* of it is an input column; index ``in_features``
-is the bias (paper, section 3.3). Everything here works on names and shapes alone.
+A *ticket matrix* is one of the projections of a transformer layer, W of shape (out_features,
+in_features) together with its bias: six, and four more where a decoder attends to an encoder. A
+*dimension* of it is an input column; index ``in_features`` is the bias (paper, section 3.3).
+Everything here works on names and shapes alone.
 """
 
 from __future__ import annotations
@@ -23,21 +24,36 @@ KIND_OF_MODULE = {
     "fc1": "FC1",
     "fc2": "FC2",
 }
-#: What the names of an encoder's parameters begin with.
+#: Of a decoder's attention to the encoder, which the paper's models do not have.
+CROSS = {
+    "encoder_attn.q_proj": "XQ",
+    "encoder_attn.k_proj": "XK",
+    "encoder_attn.v_proj": "XV",
+    "encoder_attn.out_proj": "XO",
+}
+ALL_KINDS = (*KINDS, *CROSS.values())
+#: What the names of a RoBERTa's parameters begin with; in its matrices' names it is left out.
 ENCODER = "encoder.sentence_encoder."
 _HEADS = "classification_heads."
 _T = TypeVar("_T")
-_WEIGHT = re.compile(
-    re.escape(ENCODER)
-    + r"(layers\.(\d+)\.("
-    + "|".join(map(re.escape, KIND_OF_MODULE))
-    + r"))\.weight"
+_ALL_MODULES = {**KIND_OF_MODULE, **CROSS}
+_MATRIX = re.compile(
+    r"(?P<stack>(?:.+\.)?)layers\.(?P<layer>\d+)\.(?P<module>"
+    + "|".join(map(re.escape, _ALL_MODULES))
+    + ")"
 )
+_LAYER = re.compile(r"(^|\.)layers\.\d+\.")
 
 
 @dataclass(frozen=True, order=True)
 class Matrix:
-    """One ticket matrix: W (out_features, in_features) and its bias (out_features,)."""
+    """One ticket matrix: W (out_features, in_features) and its bias (out_features,).
+
+    Attributes:
+        layer: its number within its stack.
+        kind: one of :data:`ALL_KINDS`.
+        name: of its module in θ0's file, without :data:`ENCODER`.
+    """
 
     layer: int
     kind: str
@@ -47,13 +63,13 @@ class Matrix:
 
     @property
     def weight(self) -> str:
-        """Name of W in a fairseq RoBERTa state dict."""
-        return f"{ENCODER}{self.name}.weight"
+        """Name of W in θ0's state dict."""
+        return f"{_full(self.name)}.weight"
 
     @property
     def bias(self) -> str:
-        """Name of the bias in a fairseq RoBERTa state dict."""
-        return f"{ENCODER}{self.name}.bias"
+        """Name of the bias in θ0's state dict."""
+        return f"{_full(self.name)}.bias"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,9 +82,26 @@ class Matrix:
         return self.out_features * (self.in_features + 1)
 
 
+def _full(name: str) -> str:
+    # no other model of fairseq's has layers at its top
+    return f"{ENCODER}{name}" if name.startswith("layers.") else name
+
+
+def kind_of(name: str) -> str:
+    """The kind of the matrix of this name."""
+    match = _MATRIX.fullmatch(name)
+    assert match is not None, name
+    return _ALL_MODULES[match["module"]]
+
+
+def stack_of(name: str) -> str:
+    """What a matrix's name begins with, before its layer: '' of a RoBERTa."""
+    return name[: name.rindex("layers.")]
+
+
 def is_layer(name: str) -> bool:
     """Whether a canonical name is a parameter of a transformer layer (what L1 covers)."""
-    return name.startswith(ENCODER + "layers.")
+    return bool(_LAYER.search(name))
 
 
 def is_head(name: str) -> bool:
@@ -92,16 +125,17 @@ def heads_of(tensors: Mapping[str, _T]) -> dict[str, dict[str, _T]]:
 
 
 def ticket_matrices(shapes: Mapping[str, Sequence[int]]) -> list[Matrix]:
-    """The ticket matrices among ``{canonical name: shape}``, by layer, then in Table 1's order."""
+    """The ticket matrices among ``{canonical name: shape}``, by stack, layer and kind."""
     found = []
     for name, shape in shapes.items():
-        match = _WEIGHT.fullmatch(name)
+        module, _, last = name.rpartition(".")
+        match = _MATRIX.fullmatch(module) if last == "weight" and len(shape) == 2 else None
         if match:
-            kind = KIND_OF_MODULE[match.group(3)]
-            found.append(Matrix(int(match.group(2)), kind, match.group(1), shape[0], shape[1]))
-    return sorted(found, key=lambda m: (m.layer, KINDS.index(m.kind)))
+            kind = _ALL_MODULES[match["module"]]
+            found.append(Matrix(int(match["layer"]), kind, module.removeprefix(ENCODER), *shape))
+    return sorted(found, key=lambda m: (stack_of(m.name), m.layer, ALL_KINDS.index(m.kind)))
 
 
 def named_matrices(shapes: Mapping[str, tuple[int, int]]) -> list[Matrix]:
     """The ticket matrices of ``{matrix name: (out_features, in_features)}``, in the same order."""
-    return ticket_matrices({f"{ENCODER}{name}.weight": s for name, s in shapes.items()})
+    return ticket_matrices({f"{_full(name)}.weight": shape for name, shape in shapes.items()})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import mean
 
-from ..model.names import KIND_OF_MODULE, KINDS
+from ..model.names import ALL_KINDS, CROSS, KINDS, kind_of, stack_of
 from ..ticket import AnyTicket, Ticket
 from ..ticket.similarity import Similarity
 
@@ -23,11 +24,18 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
     layer  Q    K  V  O  FC1  FC2
         0  2 b  -  -  -  -    -
     """
-    found = cells(ticket, k)
-    layers = sorted({layer for layer, _ in found})
-    rows = [["layer", *KINDS]]
-    rows += [[str(layer), *(found.get((layer, kind), "-") for kind in KINDS)] for layer in layers]
-    return _columns(rows)
+    tables = []
+    for stack in sorted({stack_of(name) for name in ticket.matrices}):
+        part = {n: e for n, e in ticket.matrices.items() if stack_of(n) == stack}
+        found = cells(replace(ticket, matrices=part), k)
+        cross = any(kind in CROSS.values() for _, kind in found)
+        kinds = ALL_KINDS if cross else KINDS
+        rows = [["layer", *kinds]]
+        for layer in sorted({layer for layer, _ in found}):
+            rows.append([str(layer), *(found.get((layer, kind), "-") for kind in kinds)])
+        title = f"{stack.rstrip('.')}\n" if stack else ""
+        tables.append(title + _columns(rows))
+    return "\n\n".join(tables)
 
 
 def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
@@ -41,14 +49,14 @@ def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
 def _entries(ticket: Ticket, k: int) -> list[tuple[int, str, tuple[int, ...], int]]:
     entries = []
     for name, entry in ticket.top(k).matrices.items():
-        _, layer, module = name.split(".", 2)
-        entries.append((int(layer), KIND_OF_MODULE[module], entry.columns, entry.shape[1]))
+        layer = int(name[len(stack_of(name)) :].split(".")[1])
+        entries.append((layer, kind_of(name), entry.columns, entry.shape[1]))
     return entries
 
 
 def bias_layers(ticket: Ticket, k: int) -> dict[str, list[int]]:
     """``{kind: the layers in which the bias is among the k most dominated}`` (Table 4)."""
-    found: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[int]] = {kind: [] for kind in ALL_KINDS}
     for layer, kind, columns, width in _entries(ticket, k):
         if width in columns:
             found[kind].append(layer)

@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from ..errors import DwtError
-from ..model.names import KIND_OF_MODULE, KINDS
+from ..model.names import ALL_KINDS, kind_of
 from .origin import check_base
 from .ticket import Ticket
 
@@ -45,9 +45,9 @@ class Similarity:
     @property
     def by_kind(self) -> dict[str, float]:
         """The mean over the matrices of each kind; kinds without a matrix are left out."""
-        groups: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        groups: dict[str, list[float]] = {kind: [] for kind in ALL_KINDS}
         for name, value in self.matrices.items():
-            groups[KIND_OF_MODULE[name.split(".", 2)[2]]].append(value)
+            groups[kind_of(name)].append(value)
         return {kind: mean(values) for kind, values in groups.items() if values}
 
     def summary(self) -> dict[str, Any]:

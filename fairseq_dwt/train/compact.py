@@ -26,8 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
 from ..model import products
-from ..model.anatomy import parameter_shapes, ticket_layers
-from ..model.names import is_head
+from ..model.anatomy import Anatomy, anatomy_of
 from ..ticket import AnyTicket
 from ..ticket.part import Part
 from .marks import mark_trained
@@ -106,7 +105,10 @@ class ColumnLinear(CompactLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) → (..., out_features)."""
-        return _ColumnLinear.apply(x, self.weight, self.bias, self.columns, self.index)
+        rows = x.reshape(-1, x.shape[-1])
+        out = _ColumnLinear.apply(rows, self.weight, self.bias, self.columns, self.index)
+        # a view made here, not inside: fairseq's attention scales queries in place
+        return out.view(*x.shape[:-1], -1)
 
 
 class ElementLinear(CompactLinear):
@@ -153,8 +155,8 @@ class ElementLinear(CompactLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) → (..., out_features)."""
-        return _ElementLinear.apply(
-            x,
+        out = _ElementLinear.apply(
+            x.reshape(-1, x.shape[-1]),
             self.weight,
             self.bias,
             self.weight_entries,
@@ -162,6 +164,7 @@ class ElementLinear(CompactLinear):
             self.weight_entries_index,
             self.bias_entries_index,
         )
+        return out.view(*x.shape[:-1], -1)
 
 
 class _ColumnLinear(torch.autograd.Function):
@@ -170,7 +173,7 @@ class _ColumnLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, index: Tensor
     ) -> Tensor:
         # index_select copies: a view would keep the whole input alive
-        ctx.save_for_backward(weight, x.index_select(-1, index).flatten(0, -2))
+        ctx.save_for_backward(weight, x.index_select(1, index))
         return products.linear(x, weight, bias)
 
     @staticmethod
@@ -178,10 +181,9 @@ class _ColumnLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, selected = ctx.saved_tensors
         needs_x, _, needs_bias, _, _ = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
-        grad_x = _times(grad, rows, weight) if needs_x else None
-        grad_bias = rows.sum(0) if needs_bias else None
-        return grad_x, None, grad_bias, rows.t() @ selected.to(grad.dtype), None
+        grad_x = _times(grad, weight) if needs_x else None
+        grad_bias = grad.sum(0) if needs_bias else None
+        return grad_x, None, grad_bias, grad.t() @ selected.to(grad.dtype), None
 
 
 class _ElementLinear(torch.autograd.Function):
@@ -203,31 +205,31 @@ class _ElementLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, weight_index, bias_index = ctx.saved_tensors
-        rows = grad.reshape(-1, grad.shape[-1])
-        grad_x = _times(grad, rows, weight) if ctx.needs_input_grad[0] else None
+        grad_x = _times(grad, weight) if ctx.needs_input_grad[0] else None
         grad_weight = grad_bias = None
         if weight_index is not None:
-            dense = products.times(rows.t(), x.flatten(0, -2).to(grad.dtype))
+            dense = products.times(grad.t(), x.to(grad.dtype))
             grad_weight = dense.view(-1).index_select(0, weight_index)
         if bias_index is not None:
-            grad_bias = rows.sum(0).index_select(0, bias_index)
+            grad_bias = grad.sum(0).index_select(0, bias_index)
         return grad_x, None, None, grad_weight, grad_bias, None, None
 
 
-def _times(grad: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    return products.times(rows, weight.to(grad.dtype)).view(*grad.shape[:-1], weight.shape[1])
+def _times(grad: Tensor, weight: Tensor) -> Tensor:
+    return products.times(grad, weight.to(grad.dtype))
 
 
-def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
-    """Leave only the ticket and the classification heads of ``model`` trainable, compactly.
+def make_compact(model: nn.Module, ticket: AnyTicket, anatomy: Anatomy | None = None) -> int:
+    """Leave only the ticket and the head of ``model`` trainable, compactly.
 
     Layers with trained columns become :class:`ColumnLinear`, those with single trained entries
     :class:`ElementLinear`; where only a bias trains, the layer stays and its weight is frozen.
 
     Args:
-        model: a RoBERTa with its heads whose attention calls its projection modules
-            (:func:`~fairseq_dwt.model.encoder.use_sdpa`), before any wrapper.
+        model: with its head, before any wrapper; its attention calls its projection modules
+            (:func:`~fairseq_dwt.model.encoder.use_sdpa`).
         ticket: fits the model (:meth:`Ticket.check_fits`).
+        anatomy: of the model; by default a RoBERTa's.
 
     Returns:
         the number of the ticket's trained parameters, the head not counted.
@@ -236,10 +238,11 @@ def make_compact(model: nn.Module, ticket: AnyTicket) -> int:
         DwtError: a layer of the ticket is no plain linear layer.
     """
     modules = dict(model.named_modules())
+    anatomy = anatomy or anatomy_of(model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(is_head(name))
+        parameter.requires_grad_(name in anatomy.head)
     trained = 0
-    for name, matrix in ticket_layers(parameter_shapes(model)).items():
+    for name, matrix in anatomy.layers.items():
         parent, _, last = name.rpartition(".")
         parts = ticket.parts([matrix])
         weight, bias = parts.get(matrix.weight), parts.get(matrix.bias)

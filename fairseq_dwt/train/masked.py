@@ -14,45 +14,48 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ..model.anatomy import parameter_shapes, ticket_layers
-from ..model.names import is_head
+from ..model.anatomy import Anatomy, anatomy_of, parameter_shapes
 from ..ticket import AnyTicket
 from ..ticket.part import Part
 from .marks import Mark, mark_trained
 
 
-def trained_parts(model: nn.Module, ticket: AnyTicket) -> dict[str, Part]:
-    """The parameters of ``model`` that train inside ``ticket``, the heads' among them: by name."""
-    shapes = parameter_shapes(model)
-    parts = {name: Part(tuple(shape)) for name, shape in shapes.items() if is_head(name)}
-    for layer, matrix in ticket_layers(shapes).items():
+def trained_parts(
+    model: nn.Module, ticket: AnyTicket, anatomy: Anatomy | None = None
+) -> dict[str, Part]:
+    """The parameters of ``model`` that train inside ``ticket``, the head's among them: by name."""
+    shapes, anatomy = parameter_shapes(model), anatomy or anatomy_of(model)
+    parts = {name: Part(tuple(shapes[name])) for name in shapes if name in anatomy.head}
+    for layer, matrix in anatomy.layers.items():
         for name, part in ticket.parts([matrix]).items():
             parts[f"{layer}.{name.rpartition('.')[2]}"] = part
     return parts
 
 
-def freeze_outside(model: nn.Module, ticket: AnyTicket) -> int:
-    """Leave only the ticket and the classification heads of ``model`` trainable.
+def freeze_outside(model: nn.Module, ticket: AnyTicket, anatomy: Anatomy | None = None) -> int:
+    """Leave only the ticket and the head of ``model`` trainable.
 
     Parameters without a trained entry stop requiring gradients: no optimizer state, no fp32 copy,
     no all-reduce for them. The others get a hook that zeroes the gradient outside the ticket, and
     a :class:`~fairseq_dwt.train.marks.Mark` for the optimizer.
 
     Args:
-        model: a RoBERTa with its heads, before any wrapper.
+        model: with its head, before any wrapper.
         ticket: fits the model (:meth:`Ticket.check_fits`).
+        anatomy: of the model; by default a RoBERTa's.
 
     Returns:
         the number of the ticket's trained parameters, the head not counted.
     """
-    parts = trained_parts(model, ticket)
+    anatomy = anatomy or anatomy_of(model)
+    parts = trained_parts(model, ticket, anatomy)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in parts)
         if name in parts:
             mark = mark_trained(parameter, parts[name])
             if not mark.part.is_whole:
                 _mask_gradient(parameter, mark)
-    return sum(part.size for name, part in parts.items() if not is_head(name))
+    return sum(part.size for name, part in parts.items() if name not in anatomy.head)
 
 
 def _mask_gradient(parameter: nn.Parameter, mark: Mark) -> None:
