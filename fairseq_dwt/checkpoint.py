@@ -18,7 +18,14 @@ from torch import Tensor
 
 from .errors import DwtError
 from .model.names import ENCODER, is_head, ticket_matrices
-from .model.roberta import is_known, lm_head_tensors, model_tensors, settings_of
+from .model.roberta import (
+    canonical_name,
+    is_copy,
+    is_known,
+    lm_head_tensors,
+    model_tensors,
+    settings_of,
+)
 from .train.halves import HALVES, KEY
 
 
@@ -214,6 +221,58 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+class AnyPretrained:
+    """A pre-trained file of any fairseq Transformer: θ0 and its fingerprint.
+
+    Args:
+        path: of the file.
+        state: what :func:`load_checkpoint` read of it; read here where not given.
+
+    Attributes:
+        path: absolute path of the file.
+        tensors: ``{name in the file: tensor}``, dtypes as saved, on the CPU, mapped where possible.
+        matrices: its ticket matrices.
+        num_parameters: of them all, tied ones once.
+
+    Raises:
+        DwtError: the file cannot be read or holds no Transformer layer.
+    """
+
+    lm_head: Mapping[str, Tensor] = {}
+
+    def __init__(self, path: str, state: Mapping[str, Any] | None = None):
+        self.path = os.path.abspath(path)
+        state = load_checkpoint(self.path) if state is None else state
+        self.tensors = {
+            name: tensor
+            for name, tensor in state["model"].items()
+            if tensor.is_floating_point() and not is_copy(name) and not name.endswith(".version")
+        }
+        self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
+        if not self.matrices:
+            raise DwtError(
+                f"{self.path}: expected a Transformer (tensors named …layers.0.fc1.weight), found "
+                "none: it has no ticket matrices"
+            )
+        sizes = {(t.data_ptr(), t.shape): t.numel() for t in self.tensors.values()}
+        self.num_parameters = sum(sizes.values())
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """As :attr:`Pretrained.fingerprint`."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.tensors)
+        return self._fingerprint
+
+
+def open_pretrained(path: str) -> Pretrained | AnyPretrained:
+    """A pre-trained file of any fairseq Transformer; a RoBERTa's as :class:`Pretrained`."""
+    state = load_checkpoint(path)
+    is_roberta = any(canonical_name(name) for name in state["model"])
+    return (Pretrained if is_roberta else AnyPretrained)(path, state)
 
 
 class Pretrained:

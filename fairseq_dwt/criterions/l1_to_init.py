@@ -54,6 +54,11 @@ class L1ToInit(FairseqCriterion):
 
     wrapped_class: Type[FairseqCriterion] = FairseqCriterion
 
+    #: Whether the distance is part of the loss; without, it is logged alone.
+    pulls = True
+    _copies_known = False
+    _distance_in_validation: Optional[torch.Tensor] = None
+
     def __init__(self, cfg: L1ToInitConfig, task: Any, wrapped: FairseqCriterion):
         super().__init__(task)
         if not cfg.l1_lambda >= 0:
@@ -62,8 +67,45 @@ class L1ToInit(FairseqCriterion):
         self.wrapped = wrapped
         self.pretrained = _open_init(cfg.init, task)
         self.distance = InitDistance(self.pretrained.tensors, self.pretrained.path)
-        self._distance_in_validation: Optional[torch.Tensor] = None
-        self._copies_known = False
+
+    @classmethod
+    def around(
+        cls,
+        wrapped: FairseqCriterion,
+        task: Any,
+        l1_lambda: float,
+        distance: InitDistance,
+        pulls: bool,
+    ) -> "L1ToInit":
+        """This criterion around one that a recipe has built.
+
+        Args:
+            wrapped: the recipe's criterion.
+            task: the recipe's task.
+            l1_lambda: λ.
+            distance: from θ0.
+            pulls: whether the distance is part of the loss.
+        """
+        bound: Any = type(cls.__name__, (cls,), {"wrapped_class": type(wrapped)})
+        made: L1ToInit = bound.__new__(bound)
+        FairseqCriterion.__init__(made, task)
+        made.wrapped, made.l1_lambda, made.distance, made.pulls = (
+            wrapped,
+            l1_lambda,
+            distance,
+            pulls,
+        )
+        made.train(wrapped.training)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """What tasks ask of a criterion, as ``sentence_avg``: the wrapped one's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "wrapped":
+                raise
+            return getattr(self.wrapped, name)
 
     @classmethod
     def build_criterion(cls, cfg: L1ToInitConfig, task: Any) -> "L1ToInit":
@@ -94,8 +136,9 @@ class L1ToInit(FairseqCriterion):
         loss, sample_size, logging_output = self.wrapped(model, sample, reduce)
         if self.training:
             self._distance_in_validation = None
-            distance = self.distance(model)
-            if self.l1_lambda > 0:
+            with torch.set_grad_enabled(self.pulls and torch.is_grad_enabled()):
+                distance = self.distance(model)
+            if self.pulls and self.l1_lambda > 0:
                 loss = loss + sample_size * self.l1_lambda * distance
             distance = distance.detach()
         else:

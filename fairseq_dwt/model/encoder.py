@@ -69,7 +69,7 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
         return self.out_proj(attended), None
 
 
-class _Dropout(FairseqDropout):  # type: ignore[misc]
+class Dropout(FairseqDropout):  # type: ignore[misc]
     """The same numbers are dropped; a byte each is kept of them, where torch keeps a float."""
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
@@ -98,8 +98,8 @@ def use_sdpa(model: nn.Module) -> None:
             # The class, not the object: parameters, hooks and how old checkpoints load all stay.
             module.__class__ = SdpaAttention
         elif isinstance(module, TransformerEncoderLayerBase):
-            module.dropout_module.__class__ = _Dropout
-            module.activation_dropout_module.__class__ = _Dropout
+            module.dropout_module.__class__ = Dropout
+            module.activation_dropout_module.__class__ = Dropout
             if module.activation_fn is gelu:
                 module.activation_fn = F.gelu
         elif type(module) is nn.Linear:

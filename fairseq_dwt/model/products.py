@@ -74,6 +74,8 @@ def times(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
+    """x Wᵀ + b of x (rows, in_features)."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         needs_x, needs_weight, _ = ctx.needs_input_grad
@@ -84,13 +86,9 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        rows = grad.reshape(-1, grad.shape[-1])
-        grad_x = grad_weight = None
-        if weight is not None:
-            grad_x = times(rows, weight).view(*grad.shape[:-1], -1)
-        if x is not None:
-            grad_weight = times(rows.t(), x.reshape(-1, x.shape[-1]))
-        return grad_x, grad_weight, rows.sum(0) if ctx.needs_input_grad[2] else None
+        grad_x = None if weight is None else times(grad, weight)
+        grad_weight = None if x is None else times(grad.t(), x)
+        return grad_x, grad_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
 
 
 class Linear(nn.Linear):
@@ -102,8 +100,9 @@ class Linear(nn.Linear):
             return super().forward(x)
         if not torch.is_grad_enabled():
             return linear(x, self.weight, self.bias)
-        out: Tensor = _Linear.apply(x, self.weight, self.bias)
-        return out
+        out: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
+        # a view made here, not inside: fairseq's attention scales queries in place
+        return out.view(*x.shape[:-1], -1)
 
 
 def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:

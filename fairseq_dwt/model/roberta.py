@@ -64,6 +64,11 @@ def canonical_name(name: str) -> str | None:
     return "encoder." + tail
 
 
+def is_copy(name: str) -> bool:
+    """Whether a tensor is fairseq 0.12.2's second copy of a layer's weights."""
+    return bool(_FAST_PATH_COPY.search(name))
+
+
 def is_known(name: str) -> bool:
     """Whether a state dict's name is one that a fairseq RoBERTa has.
 

@@ -23,6 +23,11 @@ REPLACED = {
     "fairseq.checkpoint_utils:load_checkpoint_to_cpu": "load_checkpoint:load_checkpoint_to_cpu",
     # a moving average of the ticket alone
     "fairseq.trainer:build_ema": "ema:build_ema",
+    # ticket.* settings of any recipe
+    "fairseq_cli.train:Trainer": "recipes:trainer",
+    "fairseq_cli.train:MegatronTrainer": "recipes:megatron_trainer",
+    "fairseq_cli.train:convert_namespace_to_omegaconf": "recipes:convert",
+    "fairseq.options:add_checkpoint_args": "recipes:add_checkpoint_args",
     # a spawned worker's error in a sentence
     "fairseq.distributed.utils:call_main": "workers:call_main",
 }

@@ -38,13 +38,26 @@ def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
         model: as the task built it; gets the values of θ0.
     """
-    path = os.path.join(task.root.checkpoint.save_dir, folder.ONESHOT)
+    return agreed_ticket(
+        task.root, task.pretrained, lambda: find_oneshot(task, model, on_settling=log_settling)
+    )
+
+
+def agreed_ticket(root: DictConfig, pretrained: Any, find: Callable[[], Ticket]) -> Ticket:
+    """The ticket that the master finds, or of the run that it resumes; the same in all workers.
+
+    Args:
+        root: fairseq's whole config.
+        pretrained: the file of θ0.
+        find: finds the ticket.
+    """
+    path = os.path.join(root.checkpoint.save_dir, folder.ONESHOT)
     answer: list[str | None] = [None, None]
-    if is_master(task.root.distributed_training):
+    if is_master(root.distributed_training):
         try:
-            resumes = checkpoint_to_resume(task.root) is not None and os.path.isfile(path)
-            found = Ticket.load(path) if resumes else find_oneshot(task, model, on_settling=_log)
-            found.check_fits(task.pretrained.matrices, task.pretrained.fingerprint, path)
+            resumes = checkpoint_to_resume(root) is not None and os.path.isfile(path)
+            found = Ticket.load(path) if resumes else find()
+            found.check_fits(pretrained.matrices, pretrained.fingerprint, path)
             if not resumes:
                 found.save(path)
             answer[0] = found.dumps()
@@ -141,7 +154,7 @@ def find_oneshot(
     try:
         with torch.random.fork_rng():
             utils.set_torch_seed(root.common.seed)
-            batches = on_batch(_train_batches(task, model))
+            batches = on_batch(train_batches(task, model, root))
             ticket, _ = find_ticket(model, loss, batches, origin, number, on_settling)
     finally:
         model.train(training).cpu()
@@ -164,9 +177,9 @@ def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
                 parameters[name].copy_(value)
 
 
-def _train_batches(task: Any, model: Any) -> Iterator[Any]:
+def train_batches(task: Any, model: Any, root: DictConfig) -> Iterator[Any]:
     """The first epoch's batches, as fairseq's trainer makes them for one worker."""
-    settings = task.root.dataset
+    settings = root.dataset
     task.load_dataset(settings.train_subset, epoch=1)
     batches = task.get_batch_iterator(
         dataset=task.dataset(settings.train_subset),
@@ -177,14 +190,14 @@ def _train_batches(task: Any, model: Any) -> Iterator[Any]:
         ),
         ignore_invalid_inputs=True,
         required_batch_size_multiple=settings.required_batch_size_multiple,
-        seed=task.root.common.seed,
+        seed=root.common.seed,
         epoch=1,
         disable_iterator_cache=True,
     )
     return iter(batches.next_epoch_itr(shuffle=settings.curriculum < 1))
 
 
-def _log(settling: Settling) -> None:
+def log_settling(settling: Settling) -> None:
     logger.info(
         f"one-shot ticket: {settling.batches} batches agree with half as many by "
         f"{settling.top1:.2f} (k = 1), {settling.top3:.2f} (k = 3)"

@@ -12,7 +12,7 @@ from ..model.names import Matrix
 from ..version import __version__
 
 if TYPE_CHECKING:
-    from ..checkpoint import Pretrained
+    from ..checkpoint import AnyPretrained, Pretrained
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Origin:
     made_by: str | None = None
 
 
-def origin_of(method: str, pretrained: Pretrained, **known: Any) -> Origin:
+def origin_of(method: str, pretrained: Pretrained | AnyPretrained, **known: Any) -> Origin:
     """The origin of a ticket of this pre-trained model."""
     return Origin(
         method=method,

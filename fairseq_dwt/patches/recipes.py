@@ -1,0 +1,33 @@
+"""Settings ``ticket.*`` of any recipe: fairseq-train's flags, and the trainer that reads them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
+from typing import Any
+
+import fairseq.options
+import fairseq_cli.train
+from omegaconf import DictConfig
+
+from ..recipe.settings import add_flags, add_section
+from ..recipe.trainer import make_trainer as trainer
+from ..recipe.trainer import refuse_megatron as megatron_trainer
+
+__all__ = ["add_checkpoint_args", "convert", "megatron_trainer", "trainer"]
+
+_add, _convert = (
+    fairseq.options.add_checkpoint_args,
+    fairseq_cli.train.convert_namespace_to_omegaconf,
+)
+
+
+def add_checkpoint_args(parser: ArgumentParser) -> _ArgumentGroup:
+    """fairseq's, and ours."""
+    add_flags(parser)
+    group: _ArgumentGroup = _add(parser)
+    return group
+
+
+def convert(args: Namespace, **kwargs: Any) -> DictConfig:
+    """fairseq's, with the section ``ticket`` where its flags were given."""
+    return add_section(_convert(args, **kwargs), args)

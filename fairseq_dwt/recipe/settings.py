@@ -1,0 +1,136 @@
+"""The settings ``ticket.*``: a section of fairseq-hydra-train, flags of fairseq-train."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..errors import DwtError
+from ..find.dominant import SIGMA
+from ..find.methods import WORDS
+
+#: How stage 1 holds θ at θ0.
+STEPS = ("proximal", "subgradient")
+
+
+@dataclass(frozen=True)
+class TicketSettings:
+    """What a recipe adds. ``l1_lambda`` makes it stage 1, ``file`` stage 2.
+
+    Raises:
+        DwtError: neither, both, an unknown one, or a value that it cannot have.
+    """
+
+    l1_lambda: float | None = field(
+        default=None, metadata={"help": "stage 1: λ, the weight of the L1 distance from θ0"}
+    )
+    sigma: float = field(
+        default=SIGMA, metadata={"help": "a weight is out-weighted where |θ − θ0| > σ"}
+    )
+    step: str = field(
+        default=STEPS[0],
+        metadata={
+            "help": "stage 1: proximal, exact zeros at any learning rate; subgradient, the paper's"
+        },
+    )
+    file: str | None = field(
+        default=None,
+        metadata={
+            "help": "stage 2: ticket to train inside of: a file, a published one's name, or one of "
+            + ", ".join(WORDS)
+        },
+    )
+    k: int | None = field(default=None, metadata={"help": "columns a matrix, at most [all]"})
+    mode: str = field(default="compact", metadata={"help": "compact or masked"})
+    seed: int | None = field(default=None, metadata={"help": "random: what is drawn [common.seed]"})
+    like: str | None = field(
+        default=None, metadata={"help": "random: a ticket whose number of columns it takes"}
+    )
+    percent: float | None = field(
+        default=None, metadata={"help": "random: per cent of each matrix's entries"}
+    )
+
+    def __post_init__(self) -> None:
+        if (self.l1_lambda is None) == (self.file is None):
+            got = "neither" if self.file is None else "both"
+            raise DwtError(
+                "ticket: expected ticket.l1_lambda (stage 1, finds a ticket) or ticket.file "
+                f"(stage 2, trains inside one), got {got}"
+            )
+        if self.l1_lambda is not None and not self.l1_lambda >= 0:
+            raise DwtError(f"ticket.l1_lambda: expected a number ≥ 0, got {self.l1_lambda}")
+        for name, allowed in (("step", STEPS), ("mode", ("compact", "masked"))):
+            if getattr(self, name) not in allowed:
+                raise DwtError(
+                    f"ticket.{name}: expected {' or '.join(allowed)}, got {getattr(self, name)}"
+                )
+
+
+def take_settings(root: DictConfig) -> TicketSettings | None:
+    """The section ``ticket`` of a config, which loses it: no checkpoint shall know it.
+
+    Args:
+        root: fairseq's whole config.
+
+    Raises:
+        DwtError: see :class:`TicketSettings`.
+    """
+    if "ticket" not in root:
+        return None
+    with open_dict(root):
+        section = root.pop("ticket")
+    given = OmegaConf.to_container(section) if OmegaConf.is_config(section) else section
+    if not isinstance(given, dict):
+        raise DwtError(f"ticket: expected settings such as +ticket.file=oneshot, got {given!r}")
+    known = {f.name for f in fields(TicketSettings)}
+    strange = sorted(set(given) - known)
+    if strange:
+        raise DwtError(
+            f"ticket.{strange[0]}: expected one of {', '.join(sorted(known))}, got another setting"
+        )
+    return TicketSettings(**{str(name): _cast(str(name), v) for name, v in given.items()})
+
+
+def _cast(name: str, value: Any) -> Any:
+    kind = _kind(name)
+    if value is None or type(value) is kind:
+        return value
+    try:
+        if isinstance(value, bool) or (kind is int and int(value) != float(value)):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError):
+        raise DwtError(f"ticket.{name}: expected {kind.__name__}, got {value!r}") from None
+
+
+def _kind(name: str) -> type:
+    hint = get_type_hints(TicketSettings)[name]
+    return next(kind for kind in (float, int, str) if kind is hint or kind in _parts(hint))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return getattr(hint, "__args__", ())
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """``--ticket-file``, … of fairseq-train."""
+    group = parser.add_argument_group("ticket")
+    for setting in fields(TicketSettings):
+        group.add_argument(
+            f"--ticket-{setting.name.replace('_', '-')}",
+            type=_kind(setting.name),
+            help=setting.metadata["help"].replace("%", "%%"),
+        )
+
+
+def add_section(root: DictConfig, args: Namespace) -> DictConfig:
+    """The flags that were given, as the config's section ``ticket``."""
+    given = {f.name: getattr(args, f"ticket_{f.name}", None) for f in fields(TicketSettings)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given:
+        with open_dict(root):
+            root["ticket"] = OmegaConf.create(given)
+    return root

@@ -1,0 +1,346 @@
+"""fairseq's trainer, of a recipe with ``ticket.*`` settings: it gets model, task and criterion of
+any run before they are wrapped, cast and optimized."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+import fairseq_cli.train
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from fairseq.distributed.utils import is_master
+from fairseq.trainer import Trainer
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..criterions.l1_to_init import L1ToInit
+from ..errors import DwtError
+from ..find.by_name import open_ticket
+from ..find.dominant import Movement
+from ..find.l1 import InitDistance
+from ..find.oneshot import find_ticket
+from ..find.proximal import proximal_step
+from ..model.through_modules import use_modules
+from ..optim.dominant_ticket import DominantTicketConfig
+from ..patches.ema import average_inside
+from ..run.first_batches import ONESHOT, agreed_ticket, log_settling, train_batches
+from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
+from ..run.precision import refuse_sharding, settle_precision
+from ..run.resume import checkpoint_to_resume
+from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
+from ..train import halves
+from ..train.compact import make_compact, write_back
+from ..train.masked import freeze_outside, trained_parts
+from .settings import TicketSettings, take_settings
+from .theta0 import Theta0, read
+
+logger = logging.getLogger(__name__)
+
+#: Where a checkpoint says which parameter is which of θ0's file.
+KEY = "ticket"
+#: More than this share of weights beyond σ is no ticket.
+_MOST = 0.5
+
+
+def make_trainer(cfg: DictConfig, task: Any, model: Any, criterion: Any, *args: Any) -> Trainer:
+    """fairseq's own trainer, or with ``ticket.*`` settings a :class:`TicketTrainer`."""
+    settings = take_settings(cfg)
+    if settings is None:
+        return Trainer(cfg, task, model, criterion, *args)
+    return TicketTrainer(settings, cfg, task, model, criterion, *args)
+
+
+class TicketTrainer(Trainer):  # type: ignore[misc]
+    """Stage 1 or stage 2 of any recipe.
+
+    Args:
+        settings: ``ticket.*``.
+        cfg, task, model, criterion: as fairseq built them from the recipe.
+
+    Raises:
+        DwtError: no file of θ0 or two, no ticket matrices, another model's ticket, another run's
+            folder, sharded or quantized training.
+    """
+
+    def __init__(
+        self,
+        settings: TicketSettings,
+        cfg: DictConfig,
+        task: Any,
+        model: torch.nn.Module,
+        criterion: FairseqCriterion,
+        *args: Any,
+    ):
+        self.settings, self._written_at = settings, None
+        self._inside: AnyTicket | None = None
+        if getattr(cfg.optimizer, "_name", None) == "composite":
+            raise DwtError(
+                "optimizer: expected one optimizer for all of the model, got composite, whose "
+                "groups and a ticket's marks use the same attribute; set another"
+            )
+        self._recipe = {"optimizer": _plain(cfg.optimizer)}
+        with open_dict(cfg):
+            if settings.file is not None:
+                cfg.optimizer = _around(cfg.optimizer, settings, cfg.optimization.lr)
+            cfg.common.fp16_no_flatten_grads = True
+        settle_precision(cfg)
+        refuse_sharding(cfg)
+        self.theta0: Theta0 = read(model, cfg)
+        use_modules(model)
+        if settings.file is None:
+            criterion = self._stage_1(task, model, criterion)
+        else:
+            self._stage_2(cfg, task, model, criterion)
+        super().__init__(cfg, task, model, criterion, *args)
+
+    # -- stage 1: find a ticket --------------------------------------------------------------------
+
+    def _stage_1(self, task: Any, model: torch.nn.Module, criterion: Any) -> L1ToInit:
+        anatomy = self.theta0.anatomy
+        trained = {*anatomy.covered, *anatomy.head}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self._say("stage 1", sum(v.numel() for v in self.theta0.values.values()), model)
+        distance = InitDistance(
+            self.theta0.values, self.theta0.pretrained.path, self.theta0.anatomy.covered
+        )
+        pulls = self.settings.step == "subgradient"
+        return L1ToInit.around(criterion, task, self.settings.l1_lambda or 0.0, distance, pulls)
+
+    def _step_and_pull(self, step: Any, *args: Any, **kwargs: Any) -> None:
+        """The optimizer's step, and the proximal one of what it stepped."""
+        step(*args, **kwargs)
+        optimizer, covered = self._optimizer, self.theta0.anatomy.covered
+        copies = halves.fp32_copies(optimizer)
+        pairs = []
+        for name, parameter in self.get_model().named_parameters():
+            if name in covered:
+                init = self.theta0.values[covered[name]]
+                stepped = copies.get(parameter, parameter)
+                pairs.append((stepped, init.to(parameter.device, parameter.dtype).to(stepped)))
+        inner = _inner(optimizer).optimizer
+        proximal_step(inner, pairs, self.settings.l1_lambda or 0.0)
+
+    def _write_ticket(self) -> None:
+        updates = self.get_num_updates()
+        if self.settings.l1_lambda is None or updates in (0, self._written_at):
+            return
+        self._written_at = updates
+        if not is_master(self.cfg.distributed_training):
+            return
+        copies = halves.fp32_copies(self.optimizer)
+        theta0, theta = self.theta0, {}
+        for name, parameter in self.get_model().named_parameters():
+            canonical = theta0.anatomy.covered.get(name)
+            if canonical is not None:
+                theta[canonical] = copies.get(parameter, parameter.detach())
+        dtype = next(self.get_model().parameters()).dtype
+
+        def at_init(name: str) -> torch.Tensor:
+            return theta0.values[name].to(dtype)
+
+        matrices, sigma = theta0.pretrained.matrices, self.settings.sigma
+        moved = Movement(matrices, at_init, theta.__getitem__, sigma)
+        known = {"sigma": sigma, "l1_lambda": self.settings.l1_lambda, "num_updates": updates}
+        ticket = moved.ticket(origin_of("dominant", theta0.pretrained, **known))
+        path = os.path.join(self.cfg.checkpoint.save_dir, TICKET)
+        os.makedirs(self.cfg.checkpoint.save_dir, exist_ok=True)
+        ticket.save(path)
+        logger.info(f"update {updates}: {moved.told(kinds=True)} → {os.path.abspath(path)}")
+        share = sum(moved.counts.values()) / sum(m.num_parameters for m in matrices)
+        if share > _MOST:
+            logger.warning(
+                f"ticket: {share:.0%} of the weights moved further than σ = {sigma:g}, which is no "
+                "skeleton: raise ticket.l1_lambda, or let the learning rate decay to 0"
+            )
+
+    # -- stage 2: train inside one -----------------------------------------------------------------
+
+    def _stage_2(self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any) -> None:
+        settings, anatomy = self.settings, self.theta0.anatomy
+        assert settings.file is not None
+        if settings.file == ONESHOT:
+            ticket: AnyTicket = agreed_ticket(
+                cfg, self.theta0.pretrained, lambda: self._one_shot(cfg, task, model, criterion)
+            ).top(settings.k)
+        else:
+            ticket = open_ticket(
+                settings.file,
+                self.theta0.pretrained,  # type: ignore[arg-type]
+                k=settings.k,
+                seed=cfg.common.seed if settings.seed is None else settings.seed,
+                like=settings.like,
+                percent=settings.percent,
+            )
+        self._inside = ticket
+        _record(cfg, ticket)
+        if cfg.ema.store_ema:
+            average_inside(model, trained_parts(model, ticket, anatomy))
+        cut_down = make_compact if settings.mode == "compact" else freeze_outside
+        trained = cut_down(model, ticket, anatomy)
+        shapes = {n: p.numel() for n, p in model.named_parameters()}
+        head = sum(shapes[name] for name in anatomy.head)
+        own = sum(p.numel() for p in criterion.parameters() if p.requires_grad)
+        with open_dict(cfg):
+            cfg.optimizer.trained_entries = trained + head + own
+        self._say(f"stage 2, ticket {ticket.origin.method}", trained, model)
+        task.optimizer_step = functools.partial(_step_and_write_back, task.optimizer_step)
+
+    def _one_shot(
+        self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
+    ) -> Ticket:
+        """Of the run's first batches, in fp32, with its dropout; nothing drawn is missing later."""
+        gpu = torch.cuda.is_available() and not cfg.common.cpu
+        device = torch.device("cuda" if gpu else "cpu")
+
+        def loss(sample: Any) -> torch.Tensor:
+            sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
+            total, size, _ = criterion(model, sample)
+            return total / size
+
+        origin = origin_of(ONESHOT, self.theta0.pretrained, seed=cfg.common.seed)
+        training, drawn = model.training, np.random.get_state()
+        model.to(device).train()
+        criterion.to(device).train()
+        try:
+            with torch.random.fork_rng():
+                utils.set_torch_seed(cfg.common.seed)
+                # what a recipe freezes for its first updates is looked at too
+                _set_num_updates(model, 2**31)
+                batches = (b for b in train_batches(task, model, cfg) if b)
+                layers = self.theta0.anatomy.layers
+                ticket, _ = find_ticket(model, loss, batches, origin, None, log_settling, layers)
+        finally:
+            _set_num_updates(model, 0)
+            np.random.set_state(drawn)
+            model.train(training).cpu()
+            criterion.cpu()
+        return ticket
+
+    def _say(self, what: str, trained: int, model: torch.nn.Module) -> None:
+        theta0 = self.theta0
+        head = sum(p.numel() for n, p in model.named_parameters() if n in theta0.anatomy.head)
+        total = theta0.pretrained.num_parameters
+        logger.info(
+            f"{what}: {trained:,} of {total:,} pre-trained parameters train (sparsity "
+            f"{trained / total:.4%}), {len(theta0.anatomy.layers)} matrices; a head of {head:,}; "
+            f"θ0 is {theta0.pretrained.path}"
+        )
+
+    # -- what fairseq calls ------------------------------------------------------------------------
+
+    def _build_optimizer(self) -> None:
+        super()._build_optimizer()
+        if self.settings.l1_lambda is None:
+            return
+        self.get_criterion().follow(self._optimizer)
+        if self.settings.step == "proximal":
+            inner = _inner(self._optimizer)
+            inner.step = functools.partial(self._step_and_pull, inner.step)
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq, and the fp32 copies of half precision."""
+        extra = super().load_checkpoint(filename, *args, **kwargs)
+        kept: Any = getattr(self.task, "state", None)
+        half = kept._state.pop(halves.KEY, None) if hasattr(kept, "_state") else None
+        if half and extra is not None:
+            halves.load_state(half, self.optimizer, self.get_model().named_parameters())
+        return extra
+
+    def begin_valid_epoch(self, epoch: int) -> None:
+        """Stage 1: write the ticket of the weights that are about to be validated."""
+        self._write_ticket()
+        super().begin_valid_epoch(epoch)
+
+    def save_checkpoint(self, filename: str, extra_state: Any) -> None:
+        """As fairseq; stage 1's ticket of the same weights goes beside it."""
+        self._write_ticket()
+        super().save_checkpoint(filename, extra_state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A checkpoint whose settings are the recipe's own: fairseq loads it without us."""
+        state: dict[str, Any] = super().state_dict()
+        cfg = state["cfg"] = dict(state["cfg"])
+        cfg["optimizer"] = self._recipe["optimizer"]
+        common = cfg["common"] = dict(_plain(cfg["common"]))
+        if "fairseq_dwt" in str(common.get("user_dir")):
+            common["user_dir"] = None
+        state[KEY] = {
+            "names": dict(self.theta0.names),
+            "init": os.path.basename(self.theta0.pretrained.path),
+        }
+        named = self.get_model().named_parameters()
+        half = halves.state(self.optimizer, named, weights=self.settings.file is None)
+        state["task_state"] = dict(state["task_state"] or {})
+        state["task_state"].pop(halves.KEY, None)
+        if half:
+            state["task_state"][halves.KEY] = half
+        return state
+
+
+def _inner(optimizer: Any) -> Any:
+    """What steps the parameters, or their fp32 copies in half precision."""
+    return getattr(optimizer, "fp32_optimizer", optimizer)
+
+
+def _step_and_write_back(step: Any, optimizer: Any, model: Any, update_num: int) -> None:
+    step(optimizer, model, update_num)
+    write_back(model)
+
+
+def _plain(section: Any) -> Any:
+    if OmegaConf.is_config(section):
+        return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
+    return section if isinstance(section, dict) else vars(section)
+
+
+def _around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
+    """The recipe's optimizer inside the ticket."""
+    inner = dict(_plain(optimizer))
+    inner.pop("lr", None)
+    node = vars(DominantTicketConfig()) | {
+        "_name": "dominant_ticket",
+        "ticket": settings.file,
+        "k": settings.k,
+        "mode": settings.mode,
+        "wrapped_optimizer": inner,
+        "lr": list(lr),
+    }
+    return OmegaConf.create(node)
+
+
+def _record(cfg: DictConfig, ticket: AnyTicket) -> None:
+    """Keep the ticket beside the checkpoints; refuse those of a run inside another one."""
+    folder = cfg.checkpoint.save_dir
+    kept = ticket_in(folder)
+    resumes = kept is not None and checkpoint_to_resume(cfg) is not None
+    if resumes and load_ticket(str(kept)).digest() != ticket.digest():
+        raise DwtError(
+            f"{kept}: expected the ticket of the run whose checkpoints are here, got another; "
+            "choose another checkpoint.save_dir, or remove that run"
+        )
+    if is_master(cfg.distributed_training):
+        os.makedirs(folder, exist_ok=True)
+        ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
+
+
+def _set_num_updates(model: Any, number: int) -> None:
+    if hasattr(model, "set_num_updates"):
+        model.set_num_updates(number)
+
+
+def refuse_megatron(cfg: DictConfig, *args: Any) -> Trainer:
+    """Megatron's own trainer, but for a ticket (DwtError)."""
+    if take_settings(cfg) is not None:
+        raise DwtError(
+            "common.model_parallel_size: Megatron splits each matrix over workers, where no column "
+            "of a ticket is whole; set it to 1"
+        )
+    return _MEGATRON(cfg, *args)
+
+
+_MEGATRON = fairseq_cli.train.MegatronTrainer
