@@ -10,7 +10,9 @@ import argparse
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -31,7 +33,11 @@ from .train.halves import HALVES, KEY
 
 def allow_fairseq_classes() -> None:
     """Let ``torch.load(weights_only=True)`` read the classes that fairseq checkpoints hold."""
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    known: list[Any] = [argparse.Namespace]
+    if "fairseq" in sys.modules:
+        # of speech tasks, whose checkpoints keep the letters
+        known.append(import_module("fairseq.data.dictionary").Dictionary)
+    torch.serialization.add_safe_globals(known)
 
 
 def load_checkpoint(path: str) -> dict[str, Any]:
@@ -55,6 +61,9 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         mapped = {"mmap": True} if _is_zip(path) else {}
         state = torch.load(path, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
+        if "fairseq.data.dictionary" in str(error) and "fairseq" not in sys.modules:
+            import_module("fairseq")
+            return load_checkpoint(path)
         raise DwtError(
             f"{path}: expected tensors and plain settings, got something else "
             f"({_reason(error)}); if you trust the file, load it with "
@@ -266,6 +275,52 @@ class AnyPretrained:
         if self._fingerprint is None:
             self._fingerprint = fingerprint(self.tensors)
         return self._fingerprint
+
+
+class AnyTuned:
+    """A fine-tuned checkpoint of any fairseq Transformer, beside its base.
+
+    Args:
+        path: of the file.
+        pretrained: its base, whose names it takes.
+        state: what :func:`load_checkpoint` read of it.
+
+    Attributes:
+        path: of the file.
+        tensors: what the base gave, ``{name in the base's file: tensor}``, in ``dtype``.
+        head: all other tensors, by their names in the model.
+        theta, counts_rounded, dtype, num_updates: as :class:`Tuned`.
+    """
+
+    lm_head: Mapping[str, Tensor] = {}
+    strange: Sequence[str] = ()
+
+    def __init__(self, path: str, pretrained: AnyPretrained, state: Mapping[str, Any]):
+        self.path = path
+        common = _section(state, "common")
+        halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        self.dtype = next((d for n, d in halves.items() if common.get(n)), torch.float32)
+        # a run with ticket.* settings says which parameter is which
+        told = (_mapping(state.get("ticket")) or {}).get("names")
+        names = told if isinstance(told, Mapping) else {}
+        known = {n: names.get(n, n) for n in state["model"]}
+        ours = {n: c for n, c in known.items() if c in pretrained.tensors}
+        self.tensors = {c: state["model"][n].to(self.dtype) for n, c in ours.items()}
+        self.head = {n: t for n, t in state["model"].items() if n not in ours}
+        half = (state.get("task_state") or {}).get(KEY)
+        copies = {known.get(n, n): t for n, t in _fp32_weights(half, path).items()}
+        self.theta = {**self.tensors, **copies}
+        self.counts_rounded = self.dtype in HALVES and not copies
+        history = state.get("optimizer_history") or [{}]
+        self.num_updates: int | None = history[-1].get("num_updates")
+
+
+def open_tuned(path: str, pretrained: Pretrained | AnyPretrained) -> Tuned | AnyTuned:
+    """A fine-tuned checkpoint of this base."""
+    state = load_checkpoint(path)
+    if isinstance(pretrained, Pretrained):
+        return Tuned(path, state)
+    return AnyTuned(path, pretrained, state)
 
 
 def open_pretrained(path: str) -> Pretrained | AnyPretrained:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import Pretrained, Tuned, open_pretrained
 from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.verify import moved_outside
 from ..errors import DwtError
@@ -77,7 +77,7 @@ def add_commands(add: Add) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    pretrained = Pretrained(args.init)
+    pretrained = open_pretrained(args.init)
     ticket = load_ticket(args.ticket).top(args.k)
     ticket.check_fits(pretrained.matrices, pretrained.fingerprint, args.ticket)
     moved = moved_outside(pretrained, args.tuned, ticket)
@@ -92,7 +92,8 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{args.tuned}: {len(moved)} tensors differ from {args.init} outside the ticket")
         return 1
     print(f"{args.tuned}: bit-identical to {args.init} outside the ticket")
-    print(f"next: fairseq-dwt export --init {args.init} --tuned {args.tuned} -o DELTA")
+    if isinstance(pretrained, Pretrained):
+        print(f"next: fairseq-dwt export --init {args.init} --tuned {args.tuned} -o DELTA")
     return 0
 
 

@@ -13,7 +13,7 @@ from functools import reduce
 from itertools import combinations
 from typing import Any
 
-from ..checkpoint import ROUNDED, Pretrained, Tuned
+from ..checkpoint import ROUNDED, AnyTuned, Tuned, open_pretrained, open_tuned
 from ..errors import DwtError
 from ..find.dominant import SIGMA, Movement
 from ..find.methods import METHODS
@@ -82,7 +82,8 @@ def add_commands(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
+    pretrained = open_pretrained(args.init)
+    checkpoint = open_tuned(args.tuned, pretrained)
     origin = origin_of(
         "dominant",
         pretrained,
@@ -100,7 +101,7 @@ def _extract(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say_if_rounded(tuned: Tuned) -> None:
+def _say_if_rounded(tuned: Tuned | AnyTuned) -> None:
     if tuned.counts_rounded:
         print(f"note: {tuned.path}: {ROUNDED}", file=sys.stderr)
 
@@ -150,8 +151,8 @@ def _find(args: argparse.Namespace) -> int:
     """The command of a method that has no other."""
     method = METHODS[args.name]
     assert method.find is not None
-    pretrained = Pretrained(args.init)
-    files = [Tuned(args.tuned)] if method.needs == "theta" else []
+    pretrained = open_pretrained(args.init)
+    files = [open_tuned(args.tuned, pretrained)] if method.needs == "theta" else []
     given = {name: getattr(args, name) for name in method.options}
     ticket = method.find(pretrained, *files, **given)
     code = _save(ticket, args.output)

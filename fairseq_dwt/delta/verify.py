@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned, open_tuned
 from ..model.names import is_head
 from ..ticket import AnyTicket
 
@@ -24,11 +24,13 @@ class Moved:
     entries: int
 
 
-def moved_outside(pretrained: Pretrained, tuned: str | Tuned, ticket: AnyTicket) -> list[Moved]:
+def moved_outside(
+    pretrained: Pretrained | AnyPretrained, tuned: str | Tuned | AnyTuned, ticket: AnyTicket
+) -> list[Moved]:
     """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
 
     θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.
-    Classification heads are left out.
+    Heads are left out, and of other models than a RoBERTa what the fine-tuned one does not have.
 
     Args:
         pretrained: the base.
@@ -38,7 +40,7 @@ def moved_outside(pretrained: Pretrained, tuned: str | Tuned, ticket: AnyTicket)
     Raises:
         DwtError: the checkpoint cannot be read.
     """
-    tuned = Tuned(tuned) if isinstance(tuned, str) else tuned
+    tuned = open_tuned(tuned, pretrained) if isinstance(tuned, str) else tuned
     # a base without a language-model head leaves the model its own, which nothing trains
     state = {**tuned.tensors, **(tuned.lm_head if pretrained.lm_head else {})}
     allowed = ticket.parts(pretrained.matrices)
@@ -46,6 +48,11 @@ def moved_outside(pretrained: Pretrained, tuned: str | Tuned, ticket: AnyTicket)
     compared = {**pretrained.tensors, **pretrained.lm_head}
     for name, init in compared.items():
         now = state.get(name)
+        if isinstance(tuned, AnyTuned):
+            if now is None:
+                continue
+            if now.shape[1:] == init.shape[1:]:
+                init = init[: len(now)]  # words that the task's dictionary lacks
         if now is None or now.shape != init.shape:
             moved.append(Moved(name, -1))
             continue

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..checkpoint import Pretrained
+from ..checkpoint import AnyPretrained, Pretrained
 from ..errors import DwtError
 from ..ticket import PUBLISHED, AnyTicket, load_ticket
 from .methods import METHODS, WORDS
 
 
 def open_ticket(
-    source: str | None, pretrained: Pretrained, k: int | None = None, **options: Any
+    source: str | None, pretrained: Pretrained | AnyPretrained, k: int | None = None, **options: Any
 ) -> AnyTicket:
     """The ticket to train inside of, checked against the model.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned
 from ..errors import DwtError
 from ..model.names import ALL_KINDS, Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
@@ -62,7 +62,12 @@ class Movement:
         self._init, self._tuned = init, tuned
 
     @classmethod
-    def between(cls, pretrained: Pretrained, tuned: Tuned, sigma: float = SIGMA) -> Movement:
+    def between(
+        cls,
+        pretrained: Pretrained | AnyPretrained,
+        tuned: Tuned | AnyTuned,
+        sigma: float = SIGMA,
+    ) -> Movement:
         """Of two files; θ is the fp32 copies of half-precision weights, where they are kept."""
         return cls(
             pretrained.matrices,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..checkpoint import Pretrained, Tuned
+from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned
 from ..errors import DwtError
 from ..ticket import AnyTicket, load_ticket, origin_of
 from .controls import bitfit, random_columns, random_elements
@@ -45,7 +45,7 @@ class Method:
 
 
 def _random(
-    pretrained: Pretrained,
+    pretrained: Pretrained | AnyPretrained,
     k: int | None,
     percent: float | None,
     like: str | None,
@@ -68,11 +68,16 @@ def _random(
     return random_columns(pretrained.matrices, k, seed, origin, pattern)
 
 
-def _bitfit(pretrained: Pretrained) -> AnyTicket:
+def _bitfit(pretrained: Pretrained | AnyPretrained) -> AnyTicket:
     return bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
 
 
-def _bottom(pretrained: Pretrained, tuned: Tuned, k: int | None, sigma: float | None) -> AnyTicket:
+def _bottom(
+    pretrained: Pretrained | AnyPretrained,
+    tuned: Tuned | AnyTuned,
+    k: int | None,
+    sigma: float | None,
+) -> AnyTicket:
     if k is None:
         raise DwtError("k: expected the columns per matrix, at most, got none; give -k")
     moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)

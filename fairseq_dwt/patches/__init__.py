@@ -7,6 +7,7 @@ what fairseq keeps as attributes of its functions ``save_checkpoint`` and ``shou
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pkgutil import resolve_name
 
@@ -44,3 +45,6 @@ def install() -> None:
         if isinstance(owner, type):
             replacement = staticmethod(replacement)
         setattr(owner, attribute, replacement)
+        main = sys.modules["__main__"]
+        if getattr(getattr(main, "__spec__", None), "name", None) == module and not path.count("."):
+            setattr(main, attribute, replacement)  # python -m fairseq_cli.train

@@ -152,6 +152,11 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         ticket.save(path)
         logger.info(f"update {updates}: {moved.told(kinds=True)} → {os.path.abspath(path)}")
         share = sum(moved.counts.values()) / sum(m.num_parameters for m in matrices)
+        if share == 0:
+            logger.warning(
+                f"ticket: no weight moved further than σ = {sigma:g}, and the ticket is empty: "
+                "lower ticket.l1_lambda, which holds back gradients that are smaller"
+            )
         if share > _MOST:
             logger.warning(
                 f"ticket: {share:.0%} of the weights moved further than σ = {sigma:g}, which is no "
@@ -170,7 +175,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         else:
             ticket = open_ticket(
                 settings.file,
-                self.theta0.pretrained,  # type: ignore[arg-type]
+                self.theta0.pretrained,
                 k=settings.k,
                 seed=cfg.common.seed if settings.seed is None else settings.seed,
                 like=settings.like,
