@@ -64,7 +64,10 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "transformers", "hydra-submitit-launcher"],
+        "test": [
+            *("pytest", "pytest-xdist", "hypothesis", "transformers", "hydra-submitit-launcher"),
+            *("soundfile", "editdistance"),  # of fairseq's speech tasks
+        ],
         "dev": ["mypy", "ruff", "pre-commit"],
         "slurm": ["hydra-submitit-launcher"],
         "bench": ["peft", "transformers"],

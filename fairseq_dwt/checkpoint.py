@@ -11,7 +11,7 @@ import hashlib
 import os
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -21,8 +21,6 @@ from torch import Tensor
 from .errors import DwtError
 from .model.names import ENCODER, is_head, ticket_matrices
 from .model.roberta import (
-    canonical_name,
-    is_copy,
     is_known,
     lm_head_tensors,
     model_tensors,
@@ -85,8 +83,8 @@ def load_checkpoint(path: str) -> dict[str, Any]:
 
 
 def _check_content(state: Mapping[str, Any], path: str) -> None:
-    half = (_mapping(state.get("task_state")) or {}).get(KEY)
-    for name, tensor in [*state["model"].items(), *_fp32_weights(half, path).items()]:
+    half = (mapping(state.get("task_state")) or {}).get(KEY)
+    for name, tensor in [*state["model"].items(), *fp32_weights(half, path).items()]:
         if not isinstance(name, str) or not torch.is_tensor(tensor):
             raise DwtError(f"{path}: {name!r}: expected a tensor by name, got another thing in it")
         size = tensor.numel() * tensor.element_size()
@@ -106,13 +104,13 @@ def _check_content(state: Mapping[str, Any], path: str) -> None:
             )
 
 
-def _mapping(value: Any) -> Mapping[str, Any] | None:
+def mapping(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _fp32_weights(half: Any, path: str) -> Mapping[str, Tensor]:
+def fp32_weights(half: Any, path: str) -> Mapping[str, Tensor]:
     """``weights`` of what ``halves.state`` keeps in a checkpoint's task_state."""
-    weights = {} if half is None else (_mapping(half) or {}).get("weights")
+    weights = {} if half is None else (mapping(half) or {}).get("weights")
     if not isinstance(weights, Mapping) or not isinstance(
         (half or {}).get("loss_scaler", {}), Mapping
     ):
@@ -175,12 +173,12 @@ class Tuned:
     def __init__(self, path: str, state: Mapping[str, Any] | None = None):
         state = load_checkpoint(path) if state is None else state
         self.path = path
-        self.model_settings = _section(state, "model")
+        self.model_settings = section(state, "model")
         self.strange = [name for name in state["model"] if not is_known(name)]
         tensors = model_tensors(state["model"])
         floating = [t.dtype for t in tensors.values() if t.is_floating_point()]
         self.saved_dtype = floating[0] if floating else torch.float32
-        common = _section(state, "common")
+        common = section(state, "common")
         self.dtype = self.saved_dtype
         if common.get("bf16"):
             self.dtype = torch.bfloat16
@@ -188,13 +186,13 @@ class Tuned:
             self.dtype = torch.float16
         self.tensors = {name: self._cast(name, tensor) for name, tensor in tensors.items()}
         half = (state.get("task_state") or {}).get(KEY)
-        copies = model_tensors(_fp32_weights(half, path))
+        copies = model_tensors(fp32_weights(half, path))
         self.theta = {**self.tensors, **copies}
         self.counts_rounded = self.dtype in HALVES and not copies
         lm_head = lm_head_tensors(state["model"])
         self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
-        self.settings = _section(state, "task")
-        self.dataset_settings = _section(state, "dataset")
+        self.settings = section(state, "task")
+        self.dataset_settings = section(state, "dataset")
         self.sentences: int | None = (state.get("task_state") or {}).get("sentences")
         labels = (state.get("task_state") or {}).get("labels")
         self.labels = [str(label) for label in labels] if isinstance(labels, list) else None
@@ -213,7 +211,7 @@ class Tuned:
         return cast
 
 
-def _section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A section of a checkpoint's settings; before Hydra all of them lay in one ``args``."""
     args = state.get("args")
     if args is not None:
@@ -230,104 +228,6 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-class AnyPretrained:
-    """A pre-trained file of any fairseq Transformer: θ0 and its fingerprint.
-
-    Args:
-        path: of the file.
-        state: what :func:`load_checkpoint` read of it; read here where not given.
-
-    Attributes:
-        path: absolute path of the file.
-        tensors: ``{name in the file: tensor}``, dtypes as saved, on the CPU, mapped where possible.
-        matrices: its ticket matrices.
-        num_parameters: of them all, tied ones once.
-
-    Raises:
-        DwtError: the file cannot be read or holds no Transformer layer.
-    """
-
-    lm_head: Mapping[str, Tensor] = {}
-
-    def __init__(self, path: str, state: Mapping[str, Any] | None = None):
-        self.path = os.path.abspath(path)
-        state = load_checkpoint(self.path) if state is None else state
-        self.tensors = {
-            name: tensor
-            for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not is_copy(name) and not name.endswith(".version")
-        }
-        self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
-        if not self.matrices:
-            raise DwtError(
-                f"{self.path}: expected a Transformer (tensors named …layers.0.fc1.weight), found "
-                "none: it has no ticket matrices"
-            )
-        sizes = {(t.data_ptr(), t.shape): t.numel() for t in self.tensors.values()}
-        self.num_parameters = sum(sizes.values())
-        self._fingerprint: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """As :attr:`Pretrained.fingerprint`."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.tensors)
-        return self._fingerprint
-
-
-class AnyTuned:
-    """A fine-tuned checkpoint of any fairseq Transformer, beside its base.
-
-    Args:
-        path: of the file.
-        pretrained: its base, whose names it takes.
-        state: what :func:`load_checkpoint` read of it.
-
-    Attributes:
-        path: of the file.
-        tensors: what the base gave, ``{name in the base's file: tensor}``, in ``dtype``.
-        head: all other tensors, by their names in the model.
-        theta, counts_rounded, dtype, num_updates: as :class:`Tuned`.
-    """
-
-    lm_head: Mapping[str, Tensor] = {}
-    strange: Sequence[str] = ()
-
-    def __init__(self, path: str, pretrained: AnyPretrained, state: Mapping[str, Any]):
-        self.path = path
-        common = _section(state, "common")
-        halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        self.dtype = next((d for n, d in halves.items() if common.get(n)), torch.float32)
-        # a run with ticket.* settings says which parameter is which
-        told = (_mapping(state.get("ticket")) or {}).get("names")
-        names = told if isinstance(told, Mapping) else {}
-        known = {n: names.get(n, n) for n in state["model"]}
-        ours = {n: c for n, c in known.items() if c in pretrained.tensors}
-        self.tensors = {c: state["model"][n].to(self.dtype) for n, c in ours.items()}
-        self.head = {n: t for n, t in state["model"].items() if n not in ours}
-        half = (state.get("task_state") or {}).get(KEY)
-        copies = {known.get(n, n): t for n, t in _fp32_weights(half, path).items()}
-        self.theta = {**self.tensors, **copies}
-        self.counts_rounded = self.dtype in HALVES and not copies
-        history = state.get("optimizer_history") or [{}]
-        self.num_updates: int | None = history[-1].get("num_updates")
-
-
-def open_tuned(path: str, pretrained: Pretrained | AnyPretrained) -> Tuned | AnyTuned:
-    """A fine-tuned checkpoint of this base."""
-    state = load_checkpoint(path)
-    if isinstance(pretrained, Pretrained):
-        return Tuned(path, state)
-    return AnyTuned(path, pretrained, state)
-
-
-def open_pretrained(path: str) -> Pretrained | AnyPretrained:
-    """A pre-trained file of any fairseq Transformer; a RoBERTa's as :class:`Pretrained`."""
-    state = load_checkpoint(path)
-    is_roberta = any(canonical_name(name) for name in state["model"])
-    return (Pretrained if is_roberta else AnyPretrained)(path, state)
 
 
 class Pretrained:
@@ -366,7 +266,7 @@ class Pretrained:
                 f"{self.path}: expected a RoBERTa (tensors named {ENCODER}layers.0.fc1.weight), "
                 "found none; name a fairseq RoBERTa"
             )
-        saved = _section(state, "model")
+        saved = section(state, "model")
         self.settings = settings_of(self.tensors, self.matrices, saved, self.path)
         self.lm_head = lm_head_tensors(state["model"])
         self.num_parameters = sum(t.numel() for t in self.tensors.values()) + sum(

@@ -18,6 +18,8 @@ SHELLS = (
         "patches",
         "model.encoder",
         "model.packed",
+        "model.through_modules",
+        "recipe",
         "run.batches",
         "run.data",
     ),

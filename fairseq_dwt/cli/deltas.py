@@ -7,7 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ..checkpoint import Pretrained, Tuned, open_pretrained
+from ..any_checkpoint import open_pretrained
+from ..checkpoint import Pretrained, Tuned
 from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.verify import moved_outside
 from ..errors import DwtError

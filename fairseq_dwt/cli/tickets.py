@@ -13,7 +13,8 @@ from functools import reduce
 from itertools import combinations
 from typing import Any
 
-from ..checkpoint import ROUNDED, AnyTuned, Tuned, open_pretrained, open_tuned
+from ..any_checkpoint import AnyTuned, open_pretrained, open_tuned
+from ..checkpoint import ROUNDED, Tuned
 from ..errors import DwtError
 from ..find.dominant import SIGMA, Movement
 from ..find.methods import METHODS

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned, open_tuned
+from ..any_checkpoint import AnyPretrained, AnyTuned, open_tuned
+from ..checkpoint import Pretrained, Tuned
 from ..model.names import is_head
 from ..ticket import AnyTicket
 

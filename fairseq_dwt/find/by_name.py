@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..checkpoint import AnyPretrained, Pretrained
+from ..any_checkpoint import AnyPretrained
+from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..ticket import PUBLISHED, AnyTicket, load_ticket
 from .methods import METHODS, WORDS

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned
+from ..any_checkpoint import AnyPretrained, AnyTuned
+from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..model.names import ALL_KINDS, Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..checkpoint import AnyPretrained, AnyTuned, Pretrained, Tuned
+from ..any_checkpoint import AnyPretrained, AnyTuned
+from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..ticket import AnyTicket, load_ticket, origin_of
 from .controls import bitfit, random_columns, random_elements

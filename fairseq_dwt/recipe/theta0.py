@@ -17,7 +17,8 @@ from fairseq import checkpoint_utils
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..checkpoint import AnyPretrained, Pretrained, open_pretrained
+from ..any_checkpoint import AnyPretrained, open_pretrained
+from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..model.anatomy import Anatomy
 from ..model.names import is_layer, ticket_matrices

@@ -9,32 +9,28 @@ import os
 from typing import Any
 
 import fairseq_cli.train
-import numpy as np
 import torch
-from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from ..criterions.l1_to_init import L1ToInit
 from ..errors import DwtError
 from ..find.by_name import open_ticket
 from ..find.dominant import Movement
 from ..find.l1 import InitDistance
-from ..find.oneshot import find_ticket
 from ..find.proximal import proximal_step
 from ..model.through_modules import use_modules
-from ..optim.dominant_ticket import DominantTicketConfig
 from ..patches.ema import average_inside
-from ..run.first_batches import ONESHOT, agreed_ticket, log_settling, train_batches
-from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
+from ..run.first_batches import ONESHOT, agreed_ticket
+from ..run.folder import TICKET
 from ..run.precision import refuse_sharding, settle_precision
-from ..run.resume import checkpoint_to_resume
-from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
+from ..ticket import AnyTicket, origin_of
 from ..train import halves
 from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
+from .inside import around, one_shot, plain, record
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
@@ -82,10 +78,10 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
                 "groups and a ticket's marks use the same attribute; set another"
             )
-        self._recipe = {"optimizer": _plain(cfg.optimizer)}
+        self._recipe = {"optimizer": plain(cfg.optimizer)}
         with open_dict(cfg):
             if settings.file is not None:
-                cfg.optimizer = _around(cfg.optimizer, settings, cfg.optimization.lr)
+                cfg.optimizer = around(cfg.optimizer, settings, cfg.optimization.lr)
             cfg.common.fp16_no_flatten_grads = True
         settle_precision(cfg)
         refuse_sharding(cfg)
@@ -170,7 +166,9 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         assert settings.file is not None
         if settings.file == ONESHOT:
             ticket: AnyTicket = agreed_ticket(
-                cfg, self.theta0.pretrained, lambda: self._one_shot(cfg, task, model, criterion)
+                cfg,
+                self.theta0.pretrained,
+                lambda: one_shot(self.theta0, cfg, task, model, criterion),
             ).top(settings.k)
         else:
             ticket = open_ticket(
@@ -182,7 +180,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
                 percent=settings.percent,
             )
         self._inside = ticket
-        _record(cfg, ticket)
+        record(cfg, ticket)
         if cfg.ema.store_ema:
             average_inside(model, trained_parts(model, ticket, anatomy))
         cut_down = make_compact if settings.mode == "compact" else freeze_outside
@@ -194,37 +192,6 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             cfg.optimizer.trained_entries = trained + head + own
         self._say(f"stage 2, ticket {ticket.origin.method}", trained, model)
         task.optimizer_step = functools.partial(_step_and_write_back, task.optimizer_step)
-
-    def _one_shot(
-        self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
-    ) -> Ticket:
-        """Of the run's first batches, in fp32, with its dropout; nothing drawn is missing later."""
-        gpu = torch.cuda.is_available() and not cfg.common.cpu
-        device = torch.device("cuda" if gpu else "cpu")
-
-        def loss(sample: Any) -> torch.Tensor:
-            sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
-            total, size, _ = criterion(model, sample)
-            return total / size
-
-        origin = origin_of(ONESHOT, self.theta0.pretrained, seed=cfg.common.seed)
-        training, drawn = model.training, np.random.get_state()
-        model.to(device).train()
-        criterion.to(device).train()
-        try:
-            with torch.random.fork_rng():
-                utils.set_torch_seed(cfg.common.seed)
-                # what a recipe freezes for its first updates is looked at too
-                _set_num_updates(model, 2**31)
-                batches = (b for b in train_batches(task, model, cfg) if b)
-                layers = self.theta0.anatomy.layers
-                ticket, _ = find_ticket(model, loss, batches, origin, None, log_settling, layers)
-        finally:
-            _set_num_updates(model, 0)
-            np.random.set_state(drawn)
-            model.train(training).cpu()
-            criterion.cpu()
-        return ticket
 
     def _say(self, what: str, trained: int, model: torch.nn.Module) -> None:
         theta0 = self.theta0
@@ -271,7 +238,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         state: dict[str, Any] = super().state_dict()
         cfg = state["cfg"] = dict(state["cfg"])
         cfg["optimizer"] = self._recipe["optimizer"]
-        common = cfg["common"] = dict(_plain(cfg["common"]))
+        common = cfg["common"] = dict(plain(cfg["common"]))
         if "fairseq_dwt" in str(common.get("user_dir")):
             common["user_dir"] = None
         state[KEY] = {
@@ -295,47 +262,6 @@ def _inner(optimizer: Any) -> Any:
 def _step_and_write_back(step: Any, optimizer: Any, model: Any, update_num: int) -> None:
     step(optimizer, model, update_num)
     write_back(model)
-
-
-def _plain(section: Any) -> Any:
-    if OmegaConf.is_config(section):
-        return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
-    return section if isinstance(section, dict) else vars(section)
-
-
-def _around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
-    """The recipe's optimizer inside the ticket."""
-    inner = dict(_plain(optimizer))
-    inner.pop("lr", None)
-    node = vars(DominantTicketConfig()) | {
-        "_name": "dominant_ticket",
-        "ticket": settings.file,
-        "k": settings.k,
-        "mode": settings.mode,
-        "wrapped_optimizer": inner,
-        "lr": list(lr),
-    }
-    return OmegaConf.create(node)
-
-
-def _record(cfg: DictConfig, ticket: AnyTicket) -> None:
-    """Keep the ticket beside the checkpoints; refuse those of a run inside another one."""
-    folder = cfg.checkpoint.save_dir
-    kept = ticket_in(folder)
-    resumes = kept is not None and checkpoint_to_resume(cfg) is not None
-    if resumes and load_ticket(str(kept)).digest() != ticket.digest():
-        raise DwtError(
-            f"{kept}: expected the ticket of the run whose checkpoints are here, got another; "
-            "choose another checkpoint.save_dir, or remove that run"
-        )
-    if is_master(cfg.distributed_training):
-        os.makedirs(folder, exist_ok=True)
-        ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
-
-
-def _set_num_updates(model: Any, number: int) -> None:
-    if hasattr(model, "set_num_updates"):
-        model.set_num_updates(number)
 
 
 def refuse_megatron(cfg: DictConfig, *args: Any) -> Trainer:

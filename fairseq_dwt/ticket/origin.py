@@ -12,7 +12,8 @@ from ..model.names import Matrix
 from ..version import __version__
 
 if TYPE_CHECKING:
-    from ..checkpoint import AnyPretrained, Pretrained
+    from ..any_checkpoint import AnyPretrained
+    from ..checkpoint import Pretrained
 
 
 @dataclass(frozen=True)

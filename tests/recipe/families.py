@@ -122,16 +122,7 @@ FAMILIES = {
         ["lm-b", *MLM],
         ["lm-a", *MLM],
         12,
-        [
-            "-m",
-            "fairseq_cli.validate",
-            "lm-b",
-            "--task",
-            "masked_lm",
-            "--cpu",
-            "--batch-size",
-            "12",
-        ],
+        [],
     ),
     "bart": Family(
         ["mt-b", "--task", "translation", *BART, *MT[-4:], "--max-tokens", "300"],
