@@ -4,22 +4,45 @@ fairseq hands the weights of q_proj, k_proj, v_proj and out_proj to one torch fu
 modules; its switch ``skip_embed_dim_check`` (made for pruned heads) has it call them. Where nothing
 but the result is asked for, as in training, causal and cross attention alike, the lean attention of
 :mod:`.attention` takes the place of fairseq's arithmetic; incremental decoding, weights and extra
-keys go fairseq's own way. Dropout keeps a byte a number.
+keys go fairseq's own way. Dropout and ReLU keep a byte a number.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from fairseq.modules import FairseqDropout, MultiheadAttention, gelu
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
 from .anatomy import require_input_grad
 from .attention import attend
 from .encoder import Dropout
 from .products import Linear
+
+
+class _Relu(torch.autograd.Function):
+    """max(x, 0); keeps a byte a number, of which torch keeps the result."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x <= 0)
+        return F.relu(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (zero,) = ctx.saved_tensors
+        return grad.masked_fill(zero, 0)
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), any shape."""
+    out: Tensor = _Relu.apply(x)
+    return out
 
 
 class ModulesAttention(MultiheadAttention):  # type: ignore[misc]
@@ -100,8 +123,9 @@ def use_modules(model: nn.Module) -> None:
             module.__class__ = Dropout
         elif type(module) is nn.Linear and not module._forward_pre_hooks:
             module.__class__ = Linear
-        if getattr(module, "activation_fn", None) is gelu:
-            module.activation_fn = F.gelu  # type: ignore[assignment]
+        lean = {gelu: F.gelu, F.relu: relu}.get(getattr(module, "activation_fn", None))
+        if lean is not None:
+            module.activation_fn = lean  # type: ignore[assignment]
         if hasattr(module, "precheckpoint_forward"):
             # gradient checkpointing trains nothing in a layer whose input needs no gradient
             module.register_forward_pre_hook(require_input_grad)

@@ -1,0 +1,131 @@
+"""Any model's attention through its modules: stock gradients, of compact columns too, in float64."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.transformer import TransformerModel, base_architecture
+
+from fairseq_dwt.find.controls import random_columns
+from fairseq_dwt.model.anatomy import Anatomy
+from fairseq_dwt.model.names import ticket_matrices
+from fairseq_dwt.model.through_modules import use_modules
+from fairseq_dwt.ticket import Origin
+from fairseq_dwt.train.compact import make_compact
+
+
+def build(args):
+    dictionary = Dictionary()
+    for i in range(20):
+        dictionary.add_symbol(f"w{i}")
+    base_architecture(args)
+    torch.manual_seed(0)
+    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    return TransformerModel.build_model(args, task).train()
+
+
+@pytest.fixture
+def transformer():
+    """Encoder and decoder of different widths, so that keys and values of cross-attention are."""
+    args = argparse.Namespace(
+        encoder_layers=2,
+        encoder_embed_dim=16,
+        encoder_ffn_embed_dim=24,
+        encoder_attention_heads=2,
+        decoder_layers=2,
+        decoder_embed_dim=24,
+        decoder_ffn_embed_dim=32,
+        decoder_attention_heads=2,
+        decoder_output_dim=24,
+        dropout=0.0,
+    )
+    return build(args).double()
+
+
+def loss(model, length=7):
+    generator = torch.Generator().manual_seed(1)
+    source = torch.randint(4, 24, (3, length), generator=generator)
+    source[1, :3] = 1  # padded on the left, as fairseq does
+    target = torch.randint(4, 24, (3, length - 2), generator=generator)
+    out, _ = model(source, torch.tensor([length, length - 3, length]), target)
+    return (out.square() * torch.linspace(-1, 1, out.numel()).view_as(out)).sum()
+
+
+def test_compact_gradients_are_stock_ones_of_every_kind_of_matrix(transformer):
+    stock, lean = transformer, copy.deepcopy(transformer)
+    expected = loss(stock)
+    expected.backward()
+    use_modules(lean)
+    shapes = {n: p.shape for n, p in lean.named_parameters()}
+    matrices = ticket_matrices(shapes)
+    assert {m.kind for m in matrices} == set("Q K V O XQ XK XV XO FC1 FC2".split())
+    assert {m.in_features for m in matrices if m.kind == "XK"} == {16}
+    ticket = random_columns(matrices, 3, 1, Origin("random"))
+    layers = {m.weight.removesuffix(".weight"): m for m in matrices}
+    make_compact(lean, ticket, Anatomy(layers, frozenset(), {}))
+    found = loss(lean)
+    found.backward()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    dense, modules = dict(stock.named_parameters()), dict(lean.named_modules())
+    for name, matrix in layers.items():
+        module, weight = modules[name], dense[matrix.weight].grad
+        if hasattr(module, "columns"):
+            torch.testing.assert_close(
+                module.columns.grad, weight[:, module.index], rtol=1e-10, atol=1e-10
+            )
+        if module.bias.grad is not None:
+            torch.testing.assert_close(
+                module.bias.grad, dense[matrix.bias].grad, rtol=1e-10, atol=1e-10
+            )
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_weights_and_incremental_decoding_go_fairseqs_own_way(transformer, need_weights):
+    stock, lean = transformer.eval(), copy.deepcopy(transformer).eval()
+    use_modules(lean)
+    source = torch.randint(4, 24, (2, 6), generator=torch.Generator().manual_seed(2))
+    target = torch.randint(4, 24, (2, 4), generator=torch.Generator().manual_seed(3))
+    found = []
+    for model in (stock, lean):
+        memory = model.encoder(source, torch.tensor([6, 6]))
+        state, steps = {}, []
+        for length in range(1, 5):
+            out, extra = model.decoder(target[:, :length], memory, incremental_state=state)
+            steps.append(out)
+            assert (extra["attn"][0] is not None) or not need_weights
+        found.append(torch.cat(steps, 1))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-10)
+
+
+def test_a_ticket_keeps_half_of_what_full_fine_tuning_keeps():
+    """transformer-base's layers and proportions, an eighth as wide; the vocabulary aside."""
+    widths = {"encoder_embed_dim": 64, "encoder_ffn_embed_dim": 256, "encoder_attention_heads": 8}
+    widths |= {name.replace("encoder", "decoder"): size for name, size in widths.items()}
+    sizes = {"encoder_layers": 6, "decoder_layers": 6, "decoder_output_dim": 64, **widths}
+    kept = {}
+    for name in ("full", "ticket"):
+        model = build(argparse.Namespace(dropout=0.1, attention_dropout=0.1, **sizes))
+        if name == "ticket":
+            use_modules(model)
+            matrices = ticket_matrices({n: p.shape for n, p in model.named_parameters()})
+            layers = {m.weight.removesuffix(".weight"): m for m in matrices}
+            ticket = random_columns(matrices, 1, 1, Origin("random"))
+            make_compact(model, ticket, Anatomy(layers, frozenset(), {}))
+        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        storages = {}
+
+        def pack(tensor, own=own, storages=storages):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = (tensor, storage.nbytes())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss(model, length=8)
+        kept[name] = sum(size for _, size in storages.values())
+    assert kept["ticket"] < 0.55 * kept["full"]
