@@ -23,6 +23,7 @@ from ..errors import DwtError
 from ..model.anatomy import Anatomy
 from ..model.names import is_layer, ticket_matrices
 from ..model.roberta import is_copy
+from ..run.folder import CHECKPOINT_LAST
 
 #: Settings of fairseq's models that name a file which their build reads.
 BUILD_FILES = (
@@ -58,7 +59,7 @@ def file_of(root: DictConfig) -> tuple[str, bool]:
     """
     checkpoint, model = root.checkpoint, root.model
     started = {"checkpoint.finetune_from_model": checkpoint.finetune_from_model}
-    if not checkpoint.restore_file.endswith("checkpoint_last.pt"):
+    if not checkpoint.restore_file.endswith(CHECKPOINT_LAST):
         started["checkpoint.restore_file"] = checkpoint.restore_file
     built = {f"model.{name}": _setting(model, name) for name in BUILD_FILES}
     named = {name: path for name, path in {**started, **built}.items() if path}
