@@ -209,7 +209,9 @@ def find_ticket(
     with ColumnScores(model, layers=layers) as scores:
         for seen, batch in enumerate(batches, start=1):
             with torch.enable_grad():
-                loss(batch).backward()
+                found = loss(batch)
+            if found.requires_grad:  # not where layerdrop skips every layer
+                found.backward()
             if seen & (seen - 1) == 0:
                 ticket = scores.ticket(origin)
                 if earlier is not None:

@@ -91,6 +91,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             criterion = self._stage_1(task, model, criterion)
         else:
             self._stage_2(cfg, task, model, criterion)
+        criterion.register_forward_hook(functools.partial(_depend_on, model))
         super().__init__(cfg, task, model, criterion, *args)
 
     # -- stage 1: find a ticket --------------------------------------------------------------------
@@ -252,6 +253,15 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         if half:
             state["task_state"][halves.KEY] = half
         return state
+
+
+def _depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any) -> Any:
+    """A loss without a gradient, as where layerdrop skips every layer, has zero gradients."""
+    loss, *rest = output
+    if not criterion.training or not torch.is_grad_enabled() or loss.requires_grad:
+        return None
+    trained = (p for p in model.parameters() if p.requires_grad)
+    return (loss + sum(p.flatten()[0] * 0 for p in trained), *rest)
 
 
 def _inner(optimizer: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -171,6 +172,30 @@ def test_compact_and_masked_agree(lm):
     for mode in ("compact", "masked"):
         family.train(folder, mode, *more, *ticket_run(file="random", k=2, mode=mode))
     assert_same(weights(folder, "compact"), weights(folder, "masked"), atol=1e-5, rtol=1e-4)
+
+
+MORE = {
+    "average": ["--store-ema", "--ema-decay", "0.9"],
+    "checkpointing": ["--checkpoint-activations"],
+    "accumulation": ["--update-freq", "2"],
+    "layers that are dropped": ["--decoder-layerdrop", "0.5"],
+}
+
+
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_what_else_a_recipe_may_ask_for(lm, more, monkeypatch):
+    family, folder = lm
+    monkeypatch.chdir(folder)
+    shutil.rmtree("more", ignore_errors=True)
+    family.train(folder, "more", *STEPS, *more, *ticket_run(file="oneshot", k=2))
+    tuned = ["--init", "pre/checkpoint_last.pt", "--tuned", "more/checkpoint_last.pt"]
+    assert main(["verify", *tuned, "--ticket", "more/ticket.json"]) == 0
+    before = load_checkpoint("pre/checkpoint_last.pt")["model"]
+    moved = [n for n, t in weights(folder, "more").items() if not torch.equal(t, before[n])]
+    assert {n.split(".")[2] for n in moved} == {"0", "1"}
+    shutil.rmtree("more")
+    family.train(folder, "more", *STEPS, *more, *ticket_run(l1_lambda=1e-7))
+    assert len(Ticket.load("more/ticket.json").matrices) == family.matrices
 
 
 def test_the_papers_step_moves_weights_at_rest_and_the_proximal_one_does_not(lm):
