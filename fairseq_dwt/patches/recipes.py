@@ -10,10 +10,7 @@ import fairseq_cli.train
 from omegaconf import DictConfig
 
 from ..recipe.settings import add_flags, add_section
-from ..recipe.trainer import make_trainer as trainer
-from ..recipe.trainer import refuse_megatron as megatron_trainer
-
-__all__ = ["add_checkpoint_args", "convert", "megatron_trainer", "trainer"]
+from ..recipe.trainer import make_trainer, refuse_megatron
 
 _add, _convert = (
     fairseq.options.add_checkpoint_args,
@@ -31,3 +28,13 @@ def add_checkpoint_args(parser: ArgumentParser) -> _ArgumentGroup:
 def convert(args: Namespace, **kwargs: Any) -> DictConfig:
     """fairseq's, with the section ``ticket`` where its flags were given."""
     return add_section(_convert(args, **kwargs), args)
+
+
+def trainer(*args: Any) -> Any:
+    """fairseq's own, or with ``ticket.*`` settings ours."""
+    return make_trainer(*args)
+
+
+def megatron_trainer(*args: Any) -> Any:
+    """fairseq's own, but for a ticket (DwtError)."""
+    return refuse_megatron(*args)

@@ -110,8 +110,8 @@ def test_a_ticket_of_all_columns_is_full_fine_tuning_of_the_matrices(train, pret
     finally:
         TicketFinetuneTask.build_model = build_model
     ours, theirs = (weights(f"{f}/checkpoint_last.pt") for f in (inside, full))
-    for name, tensor in theirs.items():
-        assert torch.equal(ours[name], tensor), name
+    for name, tensor in theirs.items():  # dW is one product of all columns or of those chosen
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("mode", ["compact", "masked"])
