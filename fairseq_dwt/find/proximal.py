@@ -43,10 +43,9 @@ def proximal_step(
 
 
 def step_size(group: dict[str, Any], state: dict[str, Any]) -> Tensor | float:
-    """s: by how much the last step moved a weight for each unit of its mean gradient."""
+    """s: by how much a step moves a weight for each unit of its mean gradient."""
     lr, squares = float(group["lr"]), state.get("exp_avg_sq")
     if squares is None or "betas" not in group:
         return lr
-    step = float(state["step"])
-    first, second = (1 - beta**step for beta in group["betas"])
-    return lr / first / (squares / second).sqrt_().add_(group["eps"])
+    correction = 1 - group["betas"][1] ** float(state["step"])
+    return lr / (squares / correction).sqrt_().add_(group["eps"])

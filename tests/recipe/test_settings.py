@@ -1,0 +1,49 @@
+"""The settings ``ticket.*``, from either of fairseq's launchers."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+import pytest
+from omegaconf import OmegaConf
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.recipe.settings import TicketSettings, add_flags, add_section, take_settings
+
+
+def test_a_config_without_them_has_none():
+    assert take_settings(OmegaConf.create({"task": {}})) is None
+
+
+def test_the_section_is_taken_out_and_numbers_are_numbers():
+    root = OmegaConf.create({"ticket": {"file": "random", "k": "3", "percent": None}})
+    assert take_settings(root) == TicketSettings(file="random", k=3)
+    assert "ticket" not in root
+
+
+def test_flags_are_the_same_settings():
+    parser = ArgumentParser()
+    add_flags(parser)
+    args = parser.parse_args(["--ticket-l1-lambda", "1e-3", "--ticket-step", "subgradient"])
+    root = add_section(OmegaConf.create({}), args)
+    assert take_settings(root) == TicketSettings(l1_lambda=1e-3, step="subgradient")
+    assert "ticket" not in add_section(OmegaConf.create({}), parser.parse_args([]))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "got neither"),
+        ({"file": "random", "l1_lambda": 1.0}, "got both"),
+        ({"file": "random", "columns": 3}, "ticket.columns: expected one of"),
+        ({"file": "random", "k": "three"}, "ticket.k: expected int, got 'three'"),
+        ({"file": "random", "k": 1.5}, "ticket.k: expected int"),
+        ({"file": "random", "mode": "fast"}, "ticket.mode: expected compact or masked"),
+        ({"l1_lambda": -1.0}, "ticket.l1_lambda: expected a number"),
+        ({"l1_lambda": 1.0, "step": "newton"}, "ticket.step: expected proximal or subgradient"),
+        ("oneshot", "ticket: expected settings such as"),
+    ],
+)
+def test_refused(given, told):
+    with pytest.raises(DwtError, match=told.replace("(", r"\(")):
+        take_settings(OmegaConf.create({"ticket": given}))
