@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,13 +58,16 @@ def test_stage_1_keeps_no_dense_temporary(measured):
     assert measured["stage 1 (L1), our attention, fused Adam"]["activations"] <= full
 
 
-def test_the_table_in_the_docs_is_the_one_of_the_figures():
+@pytest.mark.parametrize(
+    ("name", "page"), [("words", "performance.md"), ("translation", "any-model.md")]
+)
+def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
     sys.path.insert(0, FOLDER)
     try:
-        import words
+        module = import_module(name)
     finally:
         sys.path.remove(FOLDER)
     docs = Path(FOLDER).parent / "docs"
-    with open(docs / "words.json", encoding="utf-8") as file:
-        table = words.tables(json.load(file))
-    assert table.strip() in (docs / "performance.md").read_text(encoding="utf-8")
+    result = json.loads((docs / f"{name}.json").read_text(encoding="utf-8"))
+    table = module.tables(result) if name == "words" else module.table(result)
+    assert table.strip() in (docs / page).read_text(encoding="utf-8")
