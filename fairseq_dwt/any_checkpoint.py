@@ -94,7 +94,8 @@ class AnyTuned:
         self.dtype = next((d for n, d in halves.items() if common.get(n)), torch.float32)
         # a run with ticket.* settings says which parameter is which
         told = (mapping(state.get("ticket")) or {}).get("names")
-        names = told if isinstance(told, Mapping) else {}
+        told = told if isinstance(told, Mapping) else {}
+        names = {n: c for n, c in told.items() if isinstance(n, str) and isinstance(c, str)}
         known = {n: names.get(n, n) for n in state["model"]}
         ours = {n: c for n, c in known.items() if c in pretrained.tensors}
         self.tensors = {c: state["model"][n].to(self.dtype) for n, c in ours.items()}

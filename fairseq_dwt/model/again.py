@@ -1,6 +1,6 @@
 """What the backward pass computes again instead of keeping it.
 
-A layer whose weights are frozen keeps nothing of its input. So queries, keys and values are
+A layer whose weights are frozen keeps nothing of its input. So queries and keys are
 products of a layer norm's output that nobody keeps; but the norm keeps its own input. From that
 they are computed again, by the same operations: the same numbers.
 """

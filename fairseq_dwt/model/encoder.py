@@ -11,20 +11,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from fairseq.modules import FairseqDropout, MultiheadAttention, gelu
+from fairseq.modules import MultiheadAttention, gelu
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
 from ..errors import DwtError
 from .anatomy import require_input_grad
-from .attention import attend
 from .products import Linear
+from .through_modules import Dropout, ModulesAttention
 
 
-class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
-    """fairseq's self-attention, computed through its projection modules."""
+class SdpaAttention(ModulesAttention):
+    """fairseq's self-attention through its projection modules, and nothing but it."""
 
     def forward(  # type: ignore[override]
         self,
@@ -35,7 +34,7 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
         **other: Any,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend from ``query`` to itself.
 
         Args:
@@ -56,26 +55,7 @@ class SdpaAttention(MultiheadAttention):  # type: ignore[misc]
             )
         # the first layer's input is a transposed view, with which torch multiplies row by row
         query = query.contiguous()
-        dropout = self.dropout_module
-        active = self.training or dropout.apply_during_inference
-        attended = attend(
-            self.q_proj(query),
-            self.k_proj(query),
-            self.v_proj(query),
-            self.num_heads,
-            None if key_padding_mask is None else key_padding_mask.bool(),
-            dropout.p if active else 0.0,
-        )
-        return self.out_proj(attended), None
-
-
-class Dropout(FairseqDropout):  # type: ignore[misc]
-    """The same numbers are dropped; a byte each is kept of them, where torch keeps a float."""
-
-    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        if self.p > 0 and (self.training or self.apply_during_inference):
-            return torch.native_dropout(x, self.p, True)[0]
-        return x
+        return super().forward(query, query, query, key_padding_mask, need_weights=False)
 
 
 def use_sdpa(model: nn.Module) -> None:

@@ -20,8 +20,16 @@ from torch.autograd.function import once_differentiable
 from ..errors import DwtError
 from .anatomy import require_input_grad
 from .attention import attend
-from .encoder import Dropout
 from .products import Linear
+
+
+class Dropout(FairseqDropout):  # type: ignore[misc]
+    """The same numbers are dropped; a byte each is kept of them, where torch keeps a float."""
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if self.p > 0 and (self.training or self.apply_during_inference):
+            return torch.native_dropout(x, self.p, True)[0]
+        return x
 
 
 class _Relu(torch.autograd.Function):

@@ -64,15 +64,29 @@ def one_shot(
 
 
 def plain(section: Any) -> Any:
+    """A section of fairseq's config as a dictionary."""
     if OmegaConf.is_config(section):
         return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
     return section if isinstance(section, dict) else vars(section)
 
 
+def with_name(optimizer: Any) -> DictConfig:
+    """A recipe's optimizer as a config; the older ones' is a Namespace of all flags."""
+    if OmegaConf.is_config(optimizer):
+        return optimizer
+    flags = {
+        n: v
+        for n, v in vars(optimizer).items()
+        if isinstance(v, (str, int, float, list, type(None)))
+    }
+    return OmegaConf.create({**flags, "_name": optimizer.optimizer})
+
+
 def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
     """The recipe's optimizer inside the ticket."""
     inner = dict(plain(optimizer))
-    inner.pop("lr", None)
+    if "optimizer" not in inner:  # the older ones look for it in their flags
+        inner.pop("lr", None)
     node = vars(DominantTicketConfig()) | {
         "_name": "dominant_ticket",
         "ticket": settings.file,

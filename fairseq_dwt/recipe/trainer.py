@@ -13,7 +13,7 @@ import torch
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..criterions.l1_to_init import L1ToInit
 from ..errors import DwtError
@@ -30,7 +30,7 @@ from ..ticket import AnyTicket, origin_of
 from ..train import halves
 from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
-from .inside import around, one_shot, plain, record
+from .inside import around, one_shot, plain, record, with_name
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
@@ -78,8 +78,11 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
                 "groups and a ticket's marks use the same attribute; set another"
             )
-        self._recipe = {"optimizer": plain(cfg.optimizer)}
+        self._recipe = {"optimizer": cfg.optimizer}
+        if OmegaConf.is_config(cfg.optimizer):
+            self._recipe["optimizer"] = plain(cfg.optimizer)
         with open_dict(cfg):
+            cfg.optimizer = with_name(cfg.optimizer)
             if settings.file is not None:
                 cfg.optimizer = around(cfg.optimizer, settings, cfg.optimization.lr)
             cfg.common.fp16_no_flatten_grads = True

@@ -94,7 +94,7 @@ def test_stock_fairseq_takes_it(run):
     said = python(
         *family.stock, "--path", "s2/checkpoint_last.pt", cwd=folder, PYTHONPATH="", **STOCK
     )
-    assert re.search(r"BLEU4 = |Loss \(base 2\)|valid on|loss ", said), said[-500:]
+    assert re.search(r"BLEU4 = [\d.]+|Loss \(base 2\): [\d.]+", said), said[-500:]
 
 
 def test_one_shot(run):
@@ -178,6 +178,7 @@ MORE = {
     "average": ["--store-ema", "--ema-decay", "0.9"],
     "checkpointing": ["--checkpoint-activations"],
     "accumulation": ["--update-freq", "2"],
+    "an older optimizer, of flags": ["--optimizer", "adafactor"],
     "layers that are dropped": ["--decoder-layerdrop", "0.5"],
 }
 
