@@ -17,6 +17,7 @@ from fairseq_dwt.model.packing import PackedSoftmax, Packing
 from fairseq_dwt.ticket import Origin
 from fairseq_dwt.train.compact import make_compact
 from tests.conftest import WORDS, roberta
+from tests.memory import kept_for_backward
 
 LENGTHS = {
     "random": [7, 3, 18, 1, 12, 11, 10, 2],
@@ -189,17 +190,7 @@ def test_a_ticket_keeps_a_third_of_what_full_fine_tuning_keeps():
             shapes = {n: p.shape for n, p in model.named_parameters()}
             matrices = list(ticket_layers(shapes).values())
             make_compact(model, random_columns(matrices, 1, 1, Origin("random")))
-        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-        storages = {}
-
-        def pack(tensor, own=own, storages=storages):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                storages[storage.data_ptr()] = (tensor, storage.nbytes())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = model(batch([16] * 16), classification_head_name="head")[0].sum()
-        kept[name] = sum(size for _, size in storages.values())
-        loss.backward()
+        kept[name] = kept_for_backward(
+            model, lambda m=model: m(batch([16] * 16), classification_head_name="head")
+        )
     assert kept["ticket"] < 0.35 * kept["full"]

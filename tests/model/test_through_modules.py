@@ -17,6 +17,7 @@ from fairseq_dwt.model.names import ticket_matrices
 from fairseq_dwt.model.through_modules import use_modules
 from fairseq_dwt.ticket import Origin
 from fairseq_dwt.train.compact import make_compact
+from tests.memory import kept_for_backward
 
 
 def build(args):
@@ -116,16 +117,5 @@ def test_a_ticket_keeps_half_of_what_full_fine_tuning_keeps():
             layers = {m.weight.removesuffix(".weight"): m for m in matrices}
             ticket = random_columns(matrices, 1, 1, Origin("random"))
             make_compact(model, ticket, Anatomy(layers, frozenset(), {}))
-        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-        storages = {}
-
-        def pack(tensor, own=own, storages=storages):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                storages[storage.data_ptr()] = (tensor, storage.nbytes())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss(model, length=8)
-        kept[name] = sum(size for _, size in storages.values())
+        kept[name] = kept_for_backward(model, lambda m=model: loss(m, length=8))
     assert kept["ticket"] < 0.55 * kept["full"]
