@@ -89,13 +89,7 @@ class AnyTuned:
 
     def __init__(self, path: str, pretrained: AnyPretrained, state: Mapping[str, Any]):
         self.path = path
-        common = section(state, "common")
-        halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        self.dtype = next((d for n, d in halves.items() if common.get(n)), torch.float32)
-        # a run with ticket.* settings says which parameter is which
-        told = (mapping(state.get("ticket")) or {}).get("names")
-        told = told if isinstance(told, Mapping) else {}
-        names = {n: c for n, c in told.items() if isinstance(n, str) and isinstance(c, str)}
+        self.dtype, names = dtype_of(state), names_of(state)
         known = {n: names.get(n, n) for n in state["model"]}
         ours = {n: c for n, c in known.items() if c in pretrained.tensors}
         self.tensors = {c: state["model"][n].to(self.dtype) for n, c in ours.items()}
@@ -106,6 +100,20 @@ class AnyTuned:
         self.counts_rounded = self.dtype in HALVES and not copies
         history = state.get("optimizer_history") or [{}]
         self.num_updates: int | None = history[-1].get("num_updates")
+
+
+def dtype_of(state: Mapping[str, Any]) -> torch.dtype:
+    """In which the model of a checkpoint was trained."""
+    common = section(state, "common")
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return next((d for n, d in halves.items() if common.get(n)), torch.float32)
+
+
+def names_of(state: Mapping[str, Any]) -> dict[str, str]:
+    """``{name in the model: name in θ0's file}``, as a run with ``ticket.*`` settings told it."""
+    told = (mapping(state.get("ticket")) or {}).get("names")
+    told = told if isinstance(told, Mapping) else {}
+    return {n: c for n, c in told.items() if isinstance(n, str) and isinstance(c, str)}
 
 
 def open_tuned(path: str, pretrained: Pretrained | AnyPretrained) -> Tuned | AnyTuned:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from .. import __version__
 from ..errors import DwtError
-from . import deltas, runs, tickets
+from . import deltas, huggingface, runs, tickets
 
 __all__ = ["main"]
 
@@ -41,7 +41,7 @@ def _failed(name: str, message: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-dwt",
-        description="Dominant winning tickets of pre-trained RoBERTas.",
+        description="Dominant winning tickets of pre-trained Transformers.",
     )
     parser.add_argument("--version", action="version", version=f"fairseq_dwt {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
@@ -52,7 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     told = []
-    for about, group in (("tickets", tickets), ("checkpoints and deltas", deltas), ("runs", runs)):
+    groups = {
+        "tickets": tickets,
+        "checkpoints and deltas": deltas,
+        "Hugging Face folders": huggingface,
+        "runs": runs,
+    }
+    for about, group in groups.items():
         before = len(commands.choices)
         group.add_commands(add)
         told.append(f"{about}: {' '.join([*commands.choices][before:])}")

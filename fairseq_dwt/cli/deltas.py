@@ -1,4 +1,4 @@
-"""Commands between checkpoints, deltas and Hugging Face folders."""
+"""Commands between checkpoints and deltas."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ..any_checkpoint import open_pretrained
-from ..checkpoint import Pretrained, Tuned
+from ..any_checkpoint import AnyPretrained, open_pretrained
+from ..checkpoint import Pretrained, Tuned, load_checkpoint, section
 from ..delta.delta import DTYPES, Delta, export, merge
+from ..delta.recipe import RecipeDelta, export_recipe, is_recipe, merge_recipe, save_merged
 from ..delta.verify import moved_outside
 from ..errors import DwtError
 from ..glue.bpe import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
 from ..glue.suite import glue_task, task_of_folder
+from ..model.names import heads_of
 from ..model.roberta import save_roberta
 from ..run.folder import ticket_in
 from ..ticket import AnyTicket, load_ticket
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(add: Add) -> None:
-    """``verify export apply predict import-hf export-hf``."""
+    """``verify export apply predict``."""
     verify = add("verify", _verify, "Is everything outside the ticket bit-identical to the base?")
     init(verify)
     tuned(verify)
@@ -62,20 +64,6 @@ def add_commands(add: Add) -> None:
     running(predict)
     add_encoder_options(predict)
 
-    imports = add("import-hf", _import_hf, "A fairseq checkpoint from a Hugging Face folder.")
-    imports.add_argument("folder", help="folder with config.json, weights and vocabulary")
-    output(imports, "checkpoint to write (.pt); the vocabulary's files go beside it")
-
-    exports_hf = add("export-hf", _export_hf, "A Hugging Face folder from a fairseq checkpoint.")
-    exports_hf.add_argument("checkpoint", help="fairseq RoBERTa, with a head or without")
-    add_encoder_options(exports_hf)
-    exports_hf.add_argument(
-        "--model-type",
-        choices=("roberta", "xlm-roberta", "camembert", "bert", "distilbert"),
-        help="class to write [roberta; with SentencePiece xlm-roberta or camembert, by dict.txt]",
-    )
-    output(exports_hf, "folder to write")
-
 
 def _verify(args: argparse.Namespace) -> int:
     pretrained = open_pretrained(args.init)
@@ -93,14 +81,19 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{args.tuned}: {len(moved)} tensors differ from {args.init} outside the ticket")
         return 1
     print(f"{args.tuned}: bit-identical to {args.init} outside the ticket")
-    if isinstance(pretrained, Pretrained):
-        print(f"next: fairseq-dwt export --init {args.init} --tuned {args.tuned} -o DELTA")
+    print(f"next: fairseq-dwt export --init {args.init} --tuned {args.tuned} -o DELTA")
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
     ends_in(args.output, ".safetensors")
-    pretrained, checkpoint = Pretrained(args.init), Tuned(args.tuned)
+    pretrained, state = open_pretrained(args.init), load_checkpoint(args.tuned)
+    # fairseq-train calls the task's setting "task", Hydra "_name"
+    task_of_run = {section(state, "task").get(name) for name in ("_name", "task")}
+    recipe = "ticket" in state and "sentence_prediction" not in task_of_run
+    if recipe or not isinstance(pretrained, Pretrained) or not heads_of(state["model"]):
+        return _export_recipe(args, pretrained)
+    checkpoint = Tuned(args.tuned, state)
     labels, task = _labels(args.data, checkpoint)
     ticket = _ticket_beside(args.tuned) if args.ticket is None else load_ticket(args.ticket)
     sentences = checkpoint.sentences
@@ -116,6 +109,25 @@ def _export(args: argparse.Namespace) -> int:
         f"{str(delta.dtype)[len('torch.') :]}"
     )
     print(f"next: fairseq-dwt predict --init {args.init} --delta {args.output} …, or apply")
+    return 0
+
+
+def _export_recipe(args: argparse.Namespace, pretrained: Pretrained | AnyPretrained) -> int:
+    """Of a recipe that is no sentence classification: the whole checkpoint but for its base."""
+    if args.data is not None:
+        raise DwtError(
+            f"--data: expected none, got {args.data}: {args.tuned} does not classify sentences"
+        )
+    ticket = _ticket_beside(args.tuned) if args.ticket is None else load_ticket(args.ticket)
+    delta = export_recipe(pretrained, args.tuned, ticket.top(args.k))
+    delta.save(args.output)
+    print(
+        f"wrote {args.output}: {os.path.getsize(args.output):,} bytes, {ticket.origin.method} "
+        f"ticket of {delta.ticket.num_parameters:,} parameters and "
+        f"{sum(t.numel() for t in delta.own.values()):,} that no file gave, "
+        f"{str(delta.dtype)[len('torch.') :]}"
+    )
+    print(f"next: fairseq-dwt apply --init {args.init} --delta {args.output} -o CHECKPOINT.pt")
     return 0
 
 
@@ -153,6 +165,12 @@ def _labels(data: str | None, checkpoint: Tuned) -> tuple[list[str], str | None]
 
 def _apply(args: argparse.Namespace) -> int:
     ends_in(args.output, ".pt")
+    if is_recipe(args.delta):
+        recipe, base = RecipeDelta.load(args.delta), open_pretrained(args.init)
+        save_merged(args.output, merge_recipe(base, recipe, args.delta), recipe)
+        print(f"wrote {args.output}: {os.path.getsize(args.output):,} bytes")
+        print("next: fairseq-generate, fairseq-eval-lm or another of fairseq's tools takes it")
+        return 0
     delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
     tensors = merge(pretrained, delta, args.delta)
     task = {"_name": "sentence_prediction", **delta.settings}
@@ -245,41 +263,4 @@ def _submit(args: argparse.Namespace) -> int:
     print(f"wrote {args.output}")
     if missing:
         print(f"the server also wants {', '.join(missing)}: add the deltas or test sets they need")
-    return 0
-
-
-def _import_hf(args: argparse.Namespace) -> int:
-    from ..huggingface import import_folder
-
-    ends_in(args.output, ".pt")
-    written, notes = import_folder(args.folder, args.output)
-    for path in written:
-        print(f"wrote {path}")
-    for note in notes:
-        print(note)
-    dictionary = [path for path in written if path.endswith("dict.txt")]
-    if dictionary:
-        print(f"next: python examples/glue/preprocess.py --dict {dictionary[0]} …")
-    return 0
-
-
-def _export_hf(args: argparse.Namespace) -> int:
-    from ..huggingface import export_folder
-
-    make_encoder(args)  # are the files there, and are they what they should be?
-    if args.bpe == "bert":
-        tokens, dictionary = {"vocab_file": args.vocab_file}, args.dict
-    elif args.bpe == "sentencepiece":
-        tokens, dictionary = {"sentencepiece_model": args.sentencepiece_model}, args.dict
-    else:
-        names = {"encoder_json": "encoder.json", "vocab_bpe": "vocab.bpe"}
-        tokens = {key: os.path.join(args.bpe_dir, name) for key, name in names.items()}
-        dictionary = args.dict or os.path.join(args.bpe_dir, "dict.txt")
-    notes = export_folder(
-        args.checkpoint, args.output, dictionary, tokens, args.bpe_cased, args.model_type
-    )
-    print(f"wrote {args.output}")
-    for note in notes:
-        print(note)
-    print(f"next, in Python: transformers.AutoModel.from_pretrained({args.output!r})")
     return 0

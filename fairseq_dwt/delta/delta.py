@@ -43,49 +43,22 @@ SHORTEN = "shorten_method"
 
 
 @dataclass(frozen=True, eq=False)
-class Delta:
-    """A task's trained values. See the contract at the top of this file.
+class TicketValues:
+    """What stage 2 trained of a base.
 
     Attributes:
         ticket: whose entries these are; its origin knows the base.
         values: ``{canonical parameter name: tensor}``, shaped as :attr:`Part.values_shape`.
-        head: the classification head: dense.weight (inner, embed_dim), dense.bias, out_proj.weight
-            (classes, inner), out_proj.bias.
-        labels: label strings by class index; empty for regression.
-        settings: of the task (:data:`SETTINGS`).
-        dtype: in which the task was trained, and that of all values.
-        saved_dtype: of the checkpoint that it was exported from.
-        task: name of the task, for people.
-        made_by: the fairseq_dwt version that made it.
-        sentences: of an example, 1 or 2; None in a delta of an earlier version.
     """
 
     ticket: AnyTicket
     values: Mapping[str, Tensor]
-    head: Mapping[str, Tensor]
-    labels: tuple[str, ...]
-    settings: Mapping[str, Any]
-    dtype: torch.dtype
-    saved_dtype: torch.dtype
-    task: str | None = None
-    made_by: str = __version__
-    sentences: int | None = None
 
     @property
     def base(self) -> str:
         """Fingerprint of the pre-trained model."""
         assert self.ticket.origin.base is not None
         return self.ticket.origin.base
-
-    @property
-    def head_name(self) -> str:
-        """The head's name in a checkpoint."""
-        return str(self.settings["classification_head_name"])
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs of the head; 1 for regression."""
-        return int(self.head["out_proj.weight"].shape[0])
 
     @cached_property
     def parts(self) -> dict[str, Part]:
@@ -105,6 +78,43 @@ class Delta:
                 f"({self.ticket.origin.init or 'no path'}), got {base[:12]}…; attach it to the "
                 "model that it was trained on"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(TicketValues):
+    """A classification task's trained values. See the contract at the top of this file.
+
+    Attributes:
+        ticket, values: as :class:`TicketValues`.
+        head: the classification head: dense.weight (inner, embed_dim), dense.bias, out_proj.weight
+            (classes, inner), out_proj.bias.
+        labels: label strings by class index; empty for regression.
+        settings: of the task (:data:`SETTINGS`).
+        dtype: in which the task was trained, and that of all values.
+        saved_dtype: of the checkpoint that it was exported from.
+        task: name of the task, for people.
+        made_by: the fairseq_dwt version that made it.
+        sentences: of an example, 1 or 2; None in a delta of an earlier version.
+    """
+
+    head: Mapping[str, Tensor]
+    labels: tuple[str, ...]
+    settings: Mapping[str, Any]
+    dtype: torch.dtype
+    saved_dtype: torch.dtype
+    task: str | None = None
+    made_by: str = __version__
+    sentences: int | None = None
+
+    @property
+    def head_name(self) -> str:
+        """The head's name in a checkpoint."""
+        return str(self.settings["classification_head_name"])
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head; 1 for regression."""
+        return int(self.head["out_proj.weight"].shape[0])
 
     def save(self, path: str) -> None:
         """Write the delta, whole or not at all."""

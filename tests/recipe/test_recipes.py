@@ -11,6 +11,7 @@ import torch
 from fairseq_dwt.any_checkpoint import open_pretrained
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
+from fairseq_dwt.delta.recipe import RecipeDelta
 from fairseq_dwt.model.names import is_layer
 from fairseq_dwt.ticket import Ticket
 from tests.processes import python
@@ -118,6 +119,29 @@ def test_commands_know_it(run, monkeypatch, capsys):
     assert main(["similarity", "again.json", "s1/ticket.json"]) == 0
     assert "bit-identical" in capsys.readouterr().out
     assert main(["verify", *tuned, "s1/checkpoint_last.pt", "--ticket", "s2/ticket.json"]) == 1
+
+
+def test_a_delta_gives_the_checkpoint_back(run, monkeypatch, capsys):
+    family, folder, _ = run
+    monkeypatch.chdir(folder)
+    init = ["--init", "pre/checkpoint_last.pt"]
+    tuned = load_checkpoint("s2/checkpoint_last.pt")
+    delta = ["export", *init, "--tuned", "s2/checkpoint_last.pt", "-o", "d.safetensors"]
+    assert main(delta) == 0
+    assert main(["apply", *init, "--delta", "d.safetensors", "-o", "merged.pt"]) == 0
+    merged = load_checkpoint("merged.pt")
+    assert list(merged["model"]) == list(tuned["model"])
+    assert_same(tuned["model"], merged["model"])
+    for name in ("cfg", "args", "ticket"):
+        assert merged[name] == tuned[name], name
+    size = sum(t.numel() for t in tuned["model"].values())
+    recipe = RecipeDelta.load("d.safetensors")
+    kept = sum(t.numel() for t in (*recipe.values.values(), *recipe.own.values()))
+    assert kept < 0.2 * size
+    capsys.readouterr()
+    assert main([*delta, "--ticket", "s1/ticket.json", "-k", "0"]) == 2
+    assert "outside the ticket, got others in" in capsys.readouterr().err
+    assert main(["verify", *init, "--tuned", "merged.pt", "--ticket", "s2/ticket.json"]) == 0
 
 
 # -- one family, the language model, for what is the same in all ------------------------------------

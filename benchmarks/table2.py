@@ -1,0 +1,151 @@
+"""Table 2 at convergence on a small encoder: every method, to its last epoch.
+
+    python benchmarks/table2.py --model M/model.pt --data data-bin --out table2 --tasks MRPC RTE
+    fairseq-dwt report table2/runs
+
+The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
+own epochs, early stopping and warm-up. Learning rates are searched on seed 1 and then fixed. Two
+runs at a time, of one thread each; a run that is there is not made again, one that was stopped
+goes on from its last epoch. What is finished is kept in OUT/table2.json after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from machine import machine
+from tqdm import tqdm
+
+from fairseq_dwt.report.runs import Run, find_runs, read_run
+from fairseq_dwt.report.scores import score_table, table_text
+from fairseq_dwt.run.folder import CONFIG
+
+#: ``{method: (its config, its settings)}``; ``T`` is the ticket.
+METHODS = {
+    "full": ("full", []),
+    "Dominant-1": ("ticket", ["optimizer.ticket=T", "optimizer.k=1"]),
+    "Random-1": ("random", ["optimizer.like=T", "optimizer.k=1"]),
+    "Dominant-3": ("ticket", ["optimizer.ticket=T", "optimizer.k=3"]),
+    "Random-3": ("random", ["optimizer.like=T", "optimizer.k=3"]),
+    "One-shot-1": ("ticket", ["optimizer.ticket=oneshot", "optimizer.k=1"]),
+    "BitFit": ("bitfit", []),
+    "One-shot-3": ("ticket", ["optimizer.ticket=oneshot", "optimizer.k=3"]),
+}
+RATES = {"full": ("5e-5", "1e-4")}
+TICKET_RATES = ("1e-3", "3e-3")
+
+
+def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more: str) -> None:
+    """One run of fairseq-hydra-train, to its end."""
+    if os.path.isfile(f"{folder}/{CONFIG}") and read_run(folder).finished:
+        return
+    given = [f"task.data={args.data}/{data}", f"checkpoint.finetune_from_model={args.model}"]
+    given += [f"hydra.run.dir={folder}", *more]
+    command = os.path.join(os.path.dirname(sys.executable), "fairseq-hydra-train")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/said", "w", encoding="utf-8") as said:
+        done = subprocess.run(
+            ["nice", "-n", str(args.nice), command, "--config-name", config, *given],
+            stdout=said,
+            stderr=said,
+            env=environment,
+        )
+    if done.returncode:
+        with open(f"{folder}/said", encoding="utf-8") as said:
+            sys.exit(f"{folder}: {said.read()[-2000:]}")
+    for path in glob.glob(f"{folder}/checkpoint_*.pt"):
+        os.remove(path)  # predictions, log and ticket stay
+
+
+def rates(method: str) -> Sequence[str]:
+    """Those that are searched on seed 1."""
+    return RATES.get(method, TICKET_RATES)
+
+
+def best_rate(folder: str, method: str) -> str:
+    """The rate with the best score on seed 1."""
+    scores = {rate: read_run(f"{folder}/{method}/lr{rate}_seed1").best for rate in rates(method)}
+    return max(scores, key=lambda rate: scores[rate] or 0.0)
+
+
+def run_all(args: argparse.Namespace) -> None:
+    """Task by task: the search, then seed after seed; so that what is there is comparable."""
+    stage_1 = os.path.abspath(f"{args.out}/runs/stage-1")
+    schedule = ["optimization.max_update=750", "optimization.max_epoch=1"]
+    schedule += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
+    launch(args, "dwt_sst_2", "SST-2", stage_1, *schedule)
+    for task in args.tasks:
+        folder = os.path.abspath(f"{args.out}/runs/{task}")
+
+        def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
+            config, settings = METHODS[method]
+            own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
+            name = f"{config}_{task.lower().replace('-', '_')}"
+            run = f"{folder}/{method}/lr{rate}_seed{seed}"
+            launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
+            keep(args)
+
+        rounds = [[(m, rate, 1) for m in args.methods for rate in rates(m)]]
+        rounds += [[(m, "", seed) for m in args.methods] for seed in range(2, args.seeds + 1)]
+        for jobs in rounds:
+            jobs = [(m, rate or best_rate(folder, m), seed) for m, rate, seed in jobs]
+            with ThreadPoolExecutor(args.jobs) as pool:
+                done = pool.map(lambda job: one(*job), jobs)
+                for _ in tqdm(done, total=len(jobs), desc=f"{task}, seed {jobs[0][2]}"):
+                    pass
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What is kept of a run."""
+    return {
+        "method": run.method,
+        "task": run.task,
+        "lr": run.lr,
+        "seed": run.seed,
+        "trained": run.trained,
+        "metric": run.metric,
+        "best": run.best,
+        "from_predictions": run.recomputed,
+        "validations": run.validations,
+    }
+
+
+def keep(args: argparse.Namespace) -> None:
+    """All finished runs, as JSON."""
+    runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1]
+    kept = {"machine": machine(), "runs": [facts(run) for run in runs]}
+    path = f"{args.out}/table2.json"
+    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+        json.dump(kept, file, indent=1)
+    os.replace(f"{path}.{os.getpid()}", path)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="pre-trained model.pt")
+    parser.add_argument("--data", required=True, help="folder of the tasks' binarised data")
+    parser.add_argument("--out", default="table2", help="folder of the runs [%(default)s]")
+    parser.add_argument("--tasks", nargs="+", default=["MRPC", "RTE", "CoLA", "STS-B"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
+    parser.add_argument("--nice", type=int, default=19)
+    args = parser.parse_args()
+    args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
+    run_all(args)
+    runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished]
+    print(table_text(score_table(runs)))
+
+
+if __name__ == "__main__":
+    main()
