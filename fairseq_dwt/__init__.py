@@ -35,11 +35,13 @@ def register() -> None:
     from .checkpoint import allow_fairseq_classes
     from .criterions import l1_to_init  # noqa: F401
     from .optim import dominant_ticket  # noqa: F401
+    from .recipe.settings import import_user_dir
     from .tasks import ticket_extract, ticket_finetune  # noqa: F401
 
     allow_fairseq_classes()
     tell_in_a_sentence()
     patches.install()
+    import_user_dir(sys.argv[1:])
 
 
 if "fairseq" in sys.modules:

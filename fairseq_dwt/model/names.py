@@ -38,11 +38,12 @@ _HEADS = "classification_heads."
 _T = TypeVar("_T")
 _ALL_MODULES = {**KIND_OF_MODULE, **CROSS}
 _MATRIX = re.compile(
-    r"(?P<stack>(?:.+\.)?)layers\.(?P<layer>\d+)\.(?P<module>"
+    # speech_to_text's encoder says transformer_layers; conv_layers are no Transformer's
+    r"(?P<stack>(?:.+\.)?(?:transformer_)?)layers\.(?P<layer>\d+)\.(?P<module>"
     + "|".join(map(re.escape, _ALL_MODULES))
     + ")"
 )
-_LAYER = re.compile(r"(^|\.)layers\.\d+\.")
+_LAYER = re.compile(r"(^|\.)(transformer_)?layers\.\d+\.")
 
 
 @dataclass(frozen=True, order=True)

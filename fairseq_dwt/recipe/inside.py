@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ def one_shot(
             ticket, _ = find_ticket(model, loss, batches, origin, None, log_settling, layers)
     finally:
         _set_num_updates(model, 0)
+        # what the run itself will load: some tasks fail where it is there already
+        task.datasets.pop(cfg.dataset.train_subset, None)
         np.random.set_state(drawn)
         model.train(training).cpu()
         criterion.cpu()
@@ -68,6 +71,16 @@ def plain(section: Any) -> Any:
     if OmegaConf.is_config(section):
         return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
     return section if isinstance(section, dict) else vars(section)
+
+
+def without_ours(section: Any) -> Any:
+    """A section of a checkpoint's settings without ``ticket_…``; an older one keeps all flags."""
+    if not isinstance(section, Namespace):
+        return dict(section) if isinstance(section, dict) else section
+    told = {n: v for n, v in vars(section).items() if not n.startswith("ticket_")}
+    if "user_dir" in told:
+        told["user_dir"] = getattr(section, "ticket_user_dir", None)
+    return Namespace(**told)
 
 
 def with_name(optimizer: Any) -> DictConfig:

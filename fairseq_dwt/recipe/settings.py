@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
+from fairseq.utils import import_user_module
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import DwtError
@@ -51,6 +53,10 @@ class TicketSettings:
     )
     percent: float | None = field(
         default=None, metadata={"help": "random: per cent of each matrix's entries"}
+    )
+    user_dir: str | None = field(
+        default=None,
+        metadata={"help": "the recipe's own user dir: its --user-dir, which is this package's now"},
     )
 
     def __post_init__(self) -> None:
@@ -124,6 +130,33 @@ def add_flags(parser: ArgumentParser) -> None:
             type=_kind(setting.name),
             help=setting.metadata["help"].replace("%", "%%"),
         )
+
+
+def import_user_dir(argv: Sequence[str]) -> None:
+    """Import the recipe's own user dir, before its task and model are looked for.
+
+    Args:
+        argv: of fairseq-train (``--ticket-user-dir DIR``) or fairseq-hydra-train
+            (``+ticket.user_dir=DIR``).
+
+    Raises:
+        DwtError: no such folder.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--ticket-user-dir")
+    given, rest = parser.parse_known_args(list(argv))
+    hydra = [word.partition("=") for word in rest]
+    told = [value for name, _, value in hydra if name.lstrip("+") == "ticket.user_dir"]
+    folder = given.ticket_user_dir or (told[-1] if told else None)
+    if folder is None:
+        return
+    try:
+        import_user_module(Namespace(user_dir=folder))
+    except FileNotFoundError:
+        raise DwtError(
+            f"ticket.user_dir: expected the folder of the recipe's own modules, got {folder}, "
+            "where there is none; check the path"
+        ) from None
 
 
 def add_section(root: DictConfig, args: Namespace) -> DictConfig:

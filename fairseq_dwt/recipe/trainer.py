@@ -30,7 +30,7 @@ from ..ticket import AnyTicket, origin_of
 from ..train import halves
 from ..train.compact import make_compact, write_back
 from ..train.masked import freeze_outside, trained_parts
-from .inside import around, one_shot, plain, record, with_name
+from .inside import around, one_shot, plain, record, with_name, without_ours
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
@@ -240,11 +240,10 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def state_dict(self) -> dict[str, Any]:
         """A checkpoint whose settings are the recipe's own: fairseq loads it without us."""
         state: dict[str, Any] = super().state_dict()
-        cfg = state["cfg"] = dict(state["cfg"])
+        cfg = {name: without_ours(section) for name, section in state["cfg"].items()}
         cfg["optimizer"] = self._recipe["optimizer"]
-        common = cfg["common"] = dict(plain(cfg["common"]))
-        if "fairseq_dwt" in str(common.get("user_dir")):
-            common["user_dir"] = None
+        cfg["common"]["user_dir"] = self.settings.user_dir
+        state["cfg"] = cfg
         state[KEY] = {
             "names": dict(self.theta0.names),
             "init": os.path.basename(self.theta0.pretrained.path),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,7 @@ USER_DIR = str(Path(fairseq_dwt.__file__).parent)
 #: Legacy models are kept as a Namespace, which torch from 2.6 on refuses to read: stock fairseq too.
 STOCK = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 COMMON = (
-    "--cpu --log-format simple --no-epoch-checkpoints --seed 1 --num-workers 0 --optimizer adam "
-    "--disable-validation"
+    "--cpu --log-format simple --no-epoch-checkpoints --seed 1 --num-workers 0 --optimizer adam"
 ).split()
 
 
@@ -36,31 +37,48 @@ class Family:
         recipe: of the fine-tuning, without what the run is.
         pretrain: of the pre-training.
         matrices: how many ticket matrices it has.
-        stock: the tool that takes its checkpoint, and how; its last words hold the score.
+        validate: of fairseq-validate, which takes its checkpoint.
+        tool: another of fairseq's commands that takes it: generate, eval_lm.
         head: parameters of the fine-tuned model that no file gives.
         hydra: whether it is launched by fairseq-hydra-train.
         init: the setting that names θ0's file.
+        user_dir: the recipe's own.
     """
 
     recipe: list[str]
     pretrain: list[str]
     matrices: int
-    stock: list[str]
+    validate: list[str]
+    tool: str | None = None
     head: set[str] = field(default_factory=set)
     hydra: bool = False
     init: str = "--finetune-from-model"
 
-    def train(self, folder: Path, out: str, *more: str, start: bool = True, **env: str) -> str:
+    user_dir: str | None = None
+
+    def train(
+        self,
+        folder: Path,
+        out: str,
+        *more: str,
+        start: bool = True,
+        validate: bool = False,
+        **env: str,
+    ) -> str:
         """Fine-tune in ``folder``; ``more`` as fairseq-train's flags, ``--ticket-k 1``."""
+        if self.user_dir is not None and "--user-dir" in more:
+            more = (*more, "--ticket-user-dir", self.user_dir)
         if self.hydra:
             more = tuple(_as_hydra(more))
             start_file = [f"{self.init}={folder}/pre/checkpoint_last.pt"] if start else []
             settings = [*_hydra_folders(folder, out), *start_file, *more]
+            settings += [f"dataset.disable_validation={not validate}"]
             program = ["-m", "fairseq_cli.hydra_train", *self.recipe, *settings]
             return python(*program, cwd=folder, **env)
         begin = [self.init, "pre/checkpoint_last.pt"] if start else []
         program = ["-m", "fairseq_cli.train", *self.recipe, *COMMON, *begin]
-        return python(*program, "--save-dir", out, *more, cwd=folder, **env)
+        begin = [] if validate else ["--disable-validation"]
+        return python(*program, "--save-dir", out, *more, *begin, cwd=folder, **env)
 
 
 def _hydra_folders(folder: Path, out: str) -> list[str]:
@@ -84,67 +102,120 @@ def _as_hydra(flags: tuple[str, ...]) -> list[str]:
     return found
 
 
+BATCH = ["--batch-size", "4"]
 LM = (
     "--task language_modeling --arch transformer_lm --share-decoder-input-output-embed "
-    "--tokens-per-sample 32 --dropout 0.1 --batch-size 4"
-).split() + sizes("decoder")
-MT = "--arch transformer --share-all-embeddings --dropout 0.1 --max-tokens 300".split()
-MT = ["--task", "translation", *MT, *sizes("encoder", "decoder")]
-MT += "--criterion label_smoothed_cross_entropy --label-smoothing 0.1".split()
+    "--tokens-per-sample 32 --dropout 0.1"
+).split() + [*BATCH, *sizes("decoder")]
+SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1 --max-tokens 300".split()
+TRANSFORMER = "--arch transformer --share-all-embeddings --dropout 0.1".split()
+TRANSFORMER += sizes("encoder", "decoder")
+MT = ["--task", "translation", *TRANSFORMER, *SMOOTHED]
 MLM = "--task masked_lm --arch roberta_base --tokens-per-sample 32 --max-positions 34".split()
-MLM += ["--criterion", "masked_lm", "--batch-size", "4", *sizes("encoder")]
+MLM += ["--criterion", "masked_lm", *BATCH, *sizes("encoder")]
 BART = "--arch bart_base --max-source-positions 40 --max-target-positions 40".split()
 BART += sizes("encoder", "decoder")
 DENOISING = (
     "--task denoising --tokens-per-sample 32 --batch-size 8 --criterion cross_entropy "
     "--mask 0.3 --mask-length word --replace-length 1"
 ).split()
-RANKING = (
-    "--task sentence_ranking --num-classes 2 --init-token 0 --criterion sentence_ranking "
-    "--arch roberta_base --max-positions 34 --batch-size 4"
-).split() + sizes("encoder")
+# its task, translation_from_pretrained_bart, does not run in either fairseq
+MBART = ["--task", "translation", "--arch", "mbart_base", *BART[2:], *SMOOTHED]
+MANY = (
+    "--task translation_multi_simple_epoch --lang-pairs x-y --langs x,y --encoder-langtok src "
+    "--decoder-langtok --sampling-method temperature"
+).split()
+RANKING = "--num-classes 2 --init-token 0 --criterion sentence_ranking".split()
+ROBERTA = ["--arch", "roberta_base", "--max-positions", "34", *BATCH, *sizes("encoder")]
+S2T = "--task speech_to_text --config-yaml config.yaml --arch s2t_transformer_xs".split()
+S2T += [*sizes("encoder", "decoder"), "--conv-channels", "16", *SMOOTHED]
 CONF = str(Path(__file__).parent / "conf")
+MENDED = str(Path(__file__).parent / "mended_hubert")
 
 FAMILIES = {
     "translation": Family(
         ["mt-b", *MT],
         ["mt-a", *MT],
         32,
-        ["-m", "fairseq_cli.generate", "mt-b", "--beam", "2", "--gen-subset", "valid", "--cpu"],
+        ["mt-b", "--task", "translation", *SMOOTHED[-2:]],
+        tool="generate",
     ),
     "language_modeling": Family(
         ["lm-b", *LM],
         ["lm-a", *LM],
         12,
-        ["-m", "fairseq_cli.eval_lm", "lm-b", "--gen-subset", "valid", "--cpu"],
+        ["lm-b", "--task", "language_modeling", *BATCH],
+        tool="eval_lm",
     ),
     "masked_lm": Family(
-        ["lm-b", *MLM],
-        ["lm-a", *MLM],
-        12,
-        [],
+        ["lm-b", *MLM], ["lm-a", *MLM], 12, ["lm-b", "--task", "masked_lm", *BATCH]
     ),
     "bart": Family(
-        ["mt-b", "--task", "translation", *BART, *MT[-4:], "--max-tokens", "300"],
+        ["mt-b", "--task", "translation", *BART, *SMOOTHED],
         ["lm-a", *DENOISING, *BART],
         32,
-        ["-m", "fairseq_cli.generate", "mt-b", "--beam", "2", "--gen-subset", "valid", "--cpu"],
+        ["mt-b", "--task", "translation", *SMOOTHED[-2:]],
+        tool="generate",
+    ),
+    "mbart": Family(
+        ["mt-b", *MBART],
+        ["mt-a", *MBART],
+        32,
+        ["mt-b", "--task", "translation", *SMOOTHED[-2:]],
+        tool="generate",
+    ),
+    "m2m": Family(
+        ["mt-b", *MANY, *TRANSFORMER, *SMOOTHED],
+        ["mt-a", *MANY, *TRANSFORMER, *SMOOTHED],
+        32,
+        ["mt-b", *MANY, *SMOOTHED[-2:]],
+    ),
+    "speech_to_text": Family(
+        ["s2t-b", *S2T], ["s2t-a", *S2T], 32, ["s2t-b", *S2T[:4], *SMOOTHED[-2:]], tool="generate"
     ),
     "sentence_ranking": Family(
-        ["rank", *RANKING],
+        ["rank", "--task", "sentence_ranking", *RANKING, *ROBERTA],
         ["lm-a", *MLM],
         12,
-        [],
+        ["rank", "--task", "sentence_ranking", "--num-classes", "2", *BATCH],
         head={"sentence_classification_head"},
+    ),
+    "commonsense_qa": Family(
+        ["qa", "--task", "commonsense_qa", *RANKING, *ROBERTA],
+        ["lm-a", *MLM],
+        12,
+        ["qa", "--task", "commonsense_qa", "--num-classes", "2", *BATCH],
+        head={"sentence_classification_head"},
+        user_dir="examples/roberta/commonsense_qa",
+    ),
+    "winogrande": Family(
+        "qa --task winogrande --criterion winogrande --wsc-cross-entropy".split() + ROBERTA,
+        ["lm-a", *MLM],
+        12,
+        ["qa", "--task", "winogrande", *BATCH],
+        user_dir="examples/roberta/wsc",
     ),
     "wav2vec_ctc": Family(
         ["--config-dir", CONF, "--config-name", "wav2vec_ctc"],
         ["--config-dir", CONF, "--config-name", "wav2vec2"],
         12,
-        [],
+        "speech --task audio_finetuning --labels ltr --max-tokens 100000".split(),
         head={"proj"},
         hydra=True,
         init="model.w2v_path",
+    ),
+    "hubert_ctc": Family(
+        ["--config-dir", CONF, "--config-name", "hubert_ctc"],
+        ["--config-dir", CONF, "--config-name", "hubert"],
+        12,
+        (
+            "speech --task hubert_pretraining --labels ['ltr'] --max-tokens 100000 --label-dir "
+            "speech --fine-tuning --label-rate -1"
+        ).split(),
+        head={"proj"},
+        hydra=True,
+        init="model.w2v_path",
+        user_dir=MENDED,
     ),
 }
 
@@ -154,7 +225,7 @@ def write_text(folder: Path) -> None:
     generator, preprocess = random.Random(1), ["-m", "fairseq_cli.preprocess"]
     text = folder / "text"
     text.mkdir()
-    rows = {"train": 60, "valid": 12}
+    rows = {"train": 60, "valid": 40}
     for domain, step in (("a", 1), ("b", 3)):
         for split, number in rows.items():
             lines = []
@@ -192,6 +263,51 @@ def write_text(folder: Path) -> None:
         (folder / "rank" / "label" / f"{split}.label").write_text(labels)
 
 
+def write_questions(folder: Path) -> None:
+    """Questions of two answers, for commonsense_qa and winogrande: ``qa``."""
+    generator = random.Random(2)
+    (folder / "qa").mkdir()
+    shutil.copy(folder / "mt-a" / "dict.x.txt", folder / "qa" / "dict.txt")
+    for split, number in (("train", 40), ("valid", 12)):
+        rows = []
+        for _ in range(number):
+            words = [f"w{generator.randrange(20)}" for _ in range(6)]
+            right = generator.randrange(2)
+            choices = [{"text": word} for word in words[4:]]
+            row = {
+                "answerKey": "AB"[right],
+                "question": {"stem": " ".join(words[:4]), "choices": choices},
+                "sentence": " ".join([*words[:2], "_", *words[2:4]]),
+                "option1": words[4],
+                "option2": words[5],
+                "answer": str(right + 1),
+            }
+            rows.append(json.dumps(row) + "\n")
+        (folder / "qa" / f"{split}.jsonl").write_text("".join(rows))
+
+
+def write_spectra(folder: Path) -> None:
+    """Features of 80 channels and their words, of two domains: ``s2t-a``, ``s2t-b``."""
+    import numpy as np
+
+    generator = np.random.RandomState(0)
+    for domain in "ab":
+        data = folder / f"s2t-{domain}"
+        data.mkdir()
+        shutil.copy(folder / "mt-a" / "dict.y.txt", data / "dict.txt")
+        (data / "config.yaml").write_text("vocab_filename: dict.txt\ninput_feat_per_channel: 80\n")
+        for split, number in (("train", 30), ("valid", 10)):
+            rows = ["id\taudio\tn_frames\ttgt_text\tspeaker\n"]
+            for i in range(number):
+                words = [f"w{generator.randint(20)}" for _ in range(3)]
+                frames = generator.randn(24, 80).astype("float32")
+                np.save(data / f"features-{split}{i}.npy", frames)
+                rows.append(
+                    f"{split}{i}\t{data}/features-{split}{i}.npy\t24\t{' '.join(words)}\ts\n"
+                )
+            (data / f"{split}.tsv").write_text("".join(rows))
+
+
 def write_speech(folder: Path) -> None:
     """Tones and their letters: ``speech``."""
     import numpy as np
@@ -199,8 +315,8 @@ def write_speech(folder: Path) -> None:
 
     (folder / "speech").mkdir()
     generator = np.random.RandomState(0)
-    for split, number in (("train", 12), ("valid", 4)):
-        names, letters = [], []
+    for split, number in (("train", 12), ("valid", 8)):
+        names, letters, clusters = [], [], []
         for i in range(number):
             word = "".join(generator.choice(list("ABCD"), 3))
             tones = [np.sin(np.arange(2000) * (0.05 + 0.05 * "ABCD".index(c))) for c in word]
@@ -209,9 +325,13 @@ def write_speech(folder: Path) -> None:
             soundfile.write(str(folder / "speech" / f"{split}{i}.wav"), wave, 16000)
             names.append(f"{split}{i}.wav\t{len(wave)}\n")
             letters.append(" ".join(word) + " |\n")
+            units = generator.randint(8, size=len(wave) // 160)
+            clusters.append(" ".join(map(str, units)) + "\n")
         (folder / "speech" / f"{split}.tsv").write_text(f"{folder}/speech\n" + "".join(names))
         (folder / "speech" / f"{split}.ltr").write_text("".join(letters))
+        (folder / "speech" / f"{split}.km").write_text("".join(clusters))
     (folder / "speech" / "dict.ltr.txt").write_text("| 9\nA 9\nB 9\nC 9\nD 9\n")
+    (folder / "speech" / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(8)))
 
 
 def prepare(family: Family, folder: Path) -> None:
@@ -222,7 +342,9 @@ def prepare(family: Family, folder: Path) -> None:
         python(*program, *_hydra_folders(folder, "pre"), cwd=folder)
         return
     write_text(folder)
-    settings = ["--save-dir", "pre", "--lr", "0.003", "--max-update", "12"]
+    write_questions(folder)
+    write_spectra(folder)
+    settings = ["--save-dir", "pre", "--lr", "0.003", "--max-update", "12", "--disable-validation"]
     python("-m", "fairseq_cli.train", *family.pretrain, *COMMON, *settings, cwd=folder)
 
 

@@ -31,7 +31,8 @@ def run(request, tmp_path_factory):
     steps = ["--lr", "0.003", "--max-update", "6"]
     said["s1"] = family.train(folder, "s1", *steps, *ticket_run(l1_lambda=1e-7))
     ticket = f"{folder}/s1/ticket.json"
-    said["s2"] = family.train(folder, "s2", *steps, *ticket_run(file=ticket, k=1))
+    stage_2 = ticket_run(file=ticket, k=1)
+    said["s2"] = family.train(folder, "s2", *steps, *stage_2, validate=True)
     return family, folder, said
 
 
@@ -79,23 +80,48 @@ def test_stage_2_moves_the_ticket_and_nothing_else(run):
 
 
 def test_its_settings_are_the_recipes_own(run):
-    _, folder, _ = run
+    family, folder, _ = run
     for name in ("s1", "s2"):
         state = load_checkpoint(f"{folder}/{name}/checkpoint_last.pt")
-        assert state["cfg"]["common"]["user_dir"] is None
+        assert state["cfg"]["common"]["user_dir"] == family.user_dir
+        assert "ticket_" not in str(state["cfg"])
+        assert "fairseq_dwt" not in str(state["cfg"])
         assert "ticket" not in state["cfg"]
         for section in ("criterion", "optimizer"):
             assert "wrapped" not in str(state["cfg"][section])
 
 
-def test_stock_fairseq_takes_it(run):
+def score(said):
+    """What the last validation printed: loss and, where there is one, accuracy or error rate."""
+    *_, last = re.findall(r"valid on 'valid' subset \| (.*?) \| wps", said)
+    facts = dict(fact.split(" ", 1) for fact in last.split(" | "))
+    return {n: v for n, v in facts.items() if n in ("loss", "nll_loss", "ppl", "accuracy", "wer")}
+
+
+def test_stock_fairseq_gives_the_runs_own_score(run):
+    """In a process without the plugin."""
+    family, folder, said = run
+    own = [] if family.user_dir is None else ["--user-dir", family.user_dir]
+    given = [*family.validate, *own, "--path", "s2/checkpoint_last.pt", "--cpu"]
+    given += ["--valid-subset", "valid", "--log-format", "simple"]
+    stock = python("-m", "fairseq_cli.validate", *given, cwd=folder, PYTHONPATH="", **STOCK)
+    assert score(stock) == score(said["s2"]) and score(stock)
+    assert "fairseq_dwt" not in stock.replace(str(folder), "")
+
+
+def test_stock_fairseq_decodes_it(run):
     family, folder, _ = run
-    if not family.stock:
-        pytest.skip("no stock tool that scores it")
+    if family.tool is None:
+        pytest.skip("no tool but fairseq-validate")
+    given = ["--gen-subset", "valid", "--cpu", "--path", "s2/checkpoint_last.pt"]
+    given += ["--beam", "2"] if family.tool == "generate" else []
     said = python(
-        *family.stock, "--path", "s2/checkpoint_last.pt", cwd=folder, PYTHONPATH="", **STOCK
+        *("-m", f"fairseq_cli.{family.tool}", *family.validate, *given),
+        cwd=folder,
+        PYTHONPATH="",
+        **STOCK,
     )
-    assert re.search(r"BLEU4 = [\d.]+|Loss \(base 2\): [\d.]+", said), said[-500:]
+    assert re.search(r"BLEU4 = [\d.]+|Loss \(base 2\): [\d.]+|WER: [\d.]+", said), said[-500:]
 
 
 def test_one_shot(run):
