@@ -26,16 +26,15 @@ def proximal_step(
 
     Args:
         optimizer: that stepped them.
-        pairs: each parameter that is covered, as the optimizer steps it, and its θ0.
+        pairs: each parameter that is covered, the tensor in the optimizer's groups, and its θ0.
         l1_lambda: λ ≥ 0.
     """
     groups = {p: group for group in optimizer.param_groups for p in group["params"]}
     with torch.no_grad():
         for parameter, init in pairs:
-            group = groups.get(parameter)
-            if group is None or parameter.grad is None:
-                continue
-            threshold = step_size(group, optimizer.state.get(parameter, {})) * l1_lambda
+            if parameter.grad is None:
+                continue  # nothing stepped it
+            threshold = step_size(groups[parameter], optimizer.state.get(parameter, {})) * l1_lambda
             delta = parameter - init
             pulled = delta.abs().sub_(threshold).clamp_min_(0).mul_(delta.sign_())
             # exactly θ0 where nothing is left

@@ -10,6 +10,7 @@ from typing import Any
 
 import fairseq_cli.train
 import torch
+from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
@@ -86,6 +87,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             if settings.file is not None:
                 cfg.optimizer = around(cfg.optimizer, settings, cfg.optimization.lr)
             cfg.common.fp16_no_flatten_grads = True
+        # fairseq's broadcast of the file to other workers fails with torch 2.6 and later
+        cfg.checkpoint.load_checkpoint_on_all_dp_ranks = True
         settle_precision(cfg)
         refuse_sharding(cfg)
         self.theta0: Theta0 = read(model, cfg)
@@ -115,7 +118,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         """The optimizer's step, and the proximal one of what it stepped."""
         step(*args, **kwargs)
         optimizer, covered = self._optimizer, self.theta0.anatomy.covered
-        copies = halves.fp32_copies(optimizer)
+        copies = halves.stepped(optimizer)
         pairs = []
         for name, parameter in self.get_model().named_parameters():
             if name in covered:
@@ -221,10 +224,10 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As fairseq, and the fp32 copies of half precision."""
         extra = super().load_checkpoint(filename, *args, **kwargs)
-        kept: Any = getattr(self.task, "state", None)
-        half = kept._state.pop(halves.KEY, None) if hasattr(kept, "_state") else None
-        if half and extra is not None:
-            halves.load_state(half, self.optimizer, self.get_model().named_parameters())
+        if extra is not None and halves.stepped(self.optimizer):
+            kept = checkpoint_utils.load_checkpoint_to_cpu(filename).get("task_state") or {}
+            named = self.get_model().named_parameters()
+            halves.load_state(kept.get(halves.KEY) or {}, self.optimizer, named)
         return extra
 
     def begin_valid_epoch(self, epoch: int) -> None:

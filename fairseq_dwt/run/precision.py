@@ -29,6 +29,9 @@ def settle_precision(root: DictConfig) -> None:
     """
     common = root.common
     hide_gpu(common.cpu)
+    if common.cpu and common.tpu:
+        with open_dict(common):
+            common.tpu = False  # fairseq-train takes bf16 without a GPU for a TPU's
     if common.amp:
         raise DwtError(
             "common.amp: fairseq's AMP optimizer divides gradients by the loss scale twice (it "

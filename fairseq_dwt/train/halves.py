@@ -51,6 +51,16 @@ def fp32_copies(optimizer: Any) -> dict[Tensor, Tensor]:
     return {p: copy.detach().view(p.shape) for p, copy in zip(parameters, copies)}
 
 
+def stepped(optimizer: Any) -> dict[Tensor, Tensor]:
+    """What a fairseq optimizer steps in place of each half-precision parameter, copies separate.
+
+    Returns:
+        ``{parameter: the tensor in the optimizer's groups}``; empty in fp32.
+    """
+    copies = getattr(optimizer, "fp32_params", None)
+    return {} if copies is None else dict(zip(optimizer.fp16_params, copies))
+
+
 def state(
     optimizer: Any, named: Iterable[tuple[str, nn.Parameter]], weights: bool = True
 ) -> dict[str, Any]:

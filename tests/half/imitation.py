@@ -6,11 +6,12 @@ CPU, and :mod:`fairseq_dwt.model.products` does the latter. A GPU's word is fina
 
     python -m tests.half.imitation --config-name dwt_sst_2 common.fp16=true …
 
-is ``fairseq-hydra-train`` under it. ``common.fp16_no_flatten_grads=true`` keeps the copies separate.
+is ``fairseq-hydra-train`` under it, with ``--task …`` ``fairseq-train``. ``common.fp16_no_flatten_grads=true`` keeps the copies separate.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
@@ -36,9 +37,9 @@ def imitated_gpu() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from fairseq_cli import hydra_train
+    from fairseq_cli import hydra_train, train
 
     # fairseq registers a user_dir's names when it imports it, and it is imported already
     fairseq_dwt.register()
     with imitated_gpu():
-        hydra_train.cli_main()
+        (train if "--task" in sys.argv else hydra_train).cli_main()
