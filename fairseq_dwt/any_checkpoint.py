@@ -23,6 +23,9 @@ from .model.names import ticket_matrices
 from .model.roberta import canonical_name, is_copy
 from .train.halves import HALVES, KEY
 
+#: What fairseq saves as if it were weights: its code's version, an uninitialised number.
+_NO_WEIGHTS = (".version", "._float_tensor")
+
 
 class AnyPretrained:
     """A pre-trained file of any fairseq Transformer: θ0 and its fingerprint.
@@ -49,7 +52,7 @@ class AnyPretrained:
         self.tensors = {
             name: tensor
             for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not is_copy(name) and not name.endswith(".version")
+            if tensor.is_floating_point() and not is_copy(name) and not name.endswith(_NO_WEIGHTS)
         }
         self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
         if not self.matrices:

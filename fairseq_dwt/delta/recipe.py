@@ -20,6 +20,7 @@ from ..any_checkpoint import AnyPretrained, dtype_of, names_of
 from ..checkpoint import Pretrained, load_checkpoint
 from ..errors import DwtError
 from ..files import read_safetensors, replacing
+from ..model.roberta import is_copy
 from ..ticket import AnyTicket
 from ..train.halves import KEY
 from ..version import __version__
@@ -112,7 +113,8 @@ def export_recipe(
     """
     ticket.check_fits(pretrained.matrices, pretrained.fingerprint, "ticket")
     state = load_checkpoint(tuned)
-    model, names, base = state["model"], names_of(state), _tensors(pretrained)
+    names, base = names_of(state), _tensors(pretrained)
+    model = {name: tensor for name, tensor in state["model"].items() if not is_copy(name)}
     places: list[Place] = []
     seen: dict[tuple[int, torch.Size], str] = {}
     own: dict[str, Tensor] = {}

@@ -38,7 +38,9 @@ _KNOWN = re.compile(
     + r"|fc1|fc2))\.(weight|bias)|embed_positions\._float_tensor"
     + r"|layers\.\d+\.self_attn\.in_proj_(weight|bias))"
 )
-_FAST_PATH_COPY = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
+_FAST_PATH_COPY = re.compile(
+    r"\.(?:transformer_)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
+)
 
 
 def canonical_name(name: str) -> str | None:

@@ -84,9 +84,7 @@ def without_ours(section: Any) -> Any:
 
 
 def with_name(optimizer: Any) -> DictConfig:
-    """A recipe's optimizer as a config; the older ones' is a Namespace of all flags."""
-    if OmegaConf.is_config(optimizer):
-        return optimizer
+    """An older optimizer, a Namespace of all flags, as a config."""
     flags = {
         n: v
         for n, v in vars(optimizer).items()

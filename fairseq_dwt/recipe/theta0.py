@@ -8,6 +8,7 @@ the head. What the recipe freezes stays frozen.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,4 +143,6 @@ def _by_end(own: Mapping[str, nn.Parameter], file: Mapping[str, Tensor]) -> dict
 
 
 def _setting(section: Any, name: str) -> str | None:
-    return section.get(name) if hasattr(section, "get") else getattr(section, name, None)
+    if isinstance(section, Namespace):
+        return getattr(section, name, None)
+    return section[name] if name in section else None

@@ -83,9 +83,11 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         if OmegaConf.is_config(cfg.optimizer):
             self._recipe["optimizer"] = plain(cfg.optimizer)
         with open_dict(cfg):
-            cfg.optimizer = with_name(cfg.optimizer)
+            if not OmegaConf.is_config(cfg.optimizer):
+                cfg.optimizer = with_name(cfg.optimizer)
             if settings.file is not None:
-                cfg.optimizer = around(cfg.optimizer, settings, cfg.optimization.lr)
+                # taken out: older OmegaConfs keep the class of what is replaced
+                cfg["optimizer"] = around(cfg.pop("optimizer"), settings, cfg.optimization.lr)
             cfg.common.fp16_no_flatten_grads = True
         # fairseq's broadcast of the file to other workers fails with torch 2.6 and later
         cfg.checkpoint.load_checkpoint_on_all_dp_ranks = True

@@ -13,6 +13,7 @@ from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
 from fairseq_dwt.delta.recipe import RecipeDelta
 from fairseq_dwt.model.names import is_layer
+from fairseq_dwt.model.roberta import is_copy
 from fairseq_dwt.ticket import Ticket
 from tests.processes import python
 from tests.recipe.families import FAMILIES, STOCK, USER_DIR, prepare, ticket_run
@@ -26,7 +27,12 @@ def run(request, tmp_path_factory):
         pytest.importorskip("soundfile")
         pytest.importorskip("editdistance")
     folder = tmp_path_factory.mktemp(request.param)
-    prepare(family, folder)
+    try:
+        prepare(family, folder)
+    except AssertionError as error:
+        if "conflicting option string" in str(error):
+            pytest.skip("denoising and bart have a flag in common in fairseq 0.12.2")
+        raise
     said = {}
     steps = ["--lr", "0.003", "--max-update", "6"]
     said["s1"] = family.train(folder, "s1", *steps, *ticket_run(l1_lambda=1e-7))
@@ -46,7 +52,7 @@ def moved(folder, run_of):
         found[canonical] = before[: len(now)] != now  # BART drops its row of <mask>
     # tied parameters have one name among the parameters, and several in the state
     new = {n for n in state["model"] if n not in names and n not in tensors}
-    new = {n for n in new if not n.endswith((".version", "_float_tensor", "_copy"))}
+    new = {n for n in new if not n.endswith((".version", "_float_tensor")) and not is_copy(n)}
     return found, new
 
 
@@ -98,13 +104,22 @@ def score(said):
     return {n: v for n, v in facts.items() if n in ("loss", "nll_loss", "ppl", "accuracy", "wer")}
 
 
+def stock_tool(folder, name, *given):
+    try:
+        return python("-m", f"fairseq_cli.{name}", *given, cwd=folder, PYTHONPATH="", **STOCK)
+    except AssertionError as error:
+        if "_transformer_encoder_layer_fwd" in str(error):
+            pytest.skip("fairseq 0.12.2's own fast path does not run with this torch")
+        raise
+
+
 def test_stock_fairseq_gives_the_runs_own_score(run):
     """In a process without the plugin."""
     family, folder, said = run
     own = [] if family.user_dir is None else ["--user-dir", family.user_dir]
     given = [*family.validate, *own, "--path", "s2/checkpoint_last.pt", "--cpu"]
     given += ["--valid-subset", "valid", "--log-format", "simple"]
-    stock = python("-m", "fairseq_cli.validate", *given, cwd=folder, PYTHONPATH="", **STOCK)
+    stock = stock_tool(folder, "validate", *given)
     assert score(stock) == score(said["s2"]) and score(stock)
     assert "fairseq_dwt" not in stock.replace(str(folder), "")
 
@@ -115,12 +130,7 @@ def test_stock_fairseq_decodes_it(run):
         pytest.skip("no tool but fairseq-validate")
     given = ["--gen-subset", "valid", "--cpu", "--path", "s2/checkpoint_last.pt"]
     given += ["--beam", "2"] if family.tool == "generate" else []
-    said = python(
-        *("-m", f"fairseq_cli.{family.tool}", *family.validate, *given),
-        cwd=folder,
-        PYTHONPATH="",
-        **STOCK,
-    )
+    said = stock_tool(folder, family.tool, *family.validate, *given)
     assert re.search(r"BLEU4 = [\d.]+|Loss \(base 2\): [\d.]+|WER: [\d.]+", said), said[-500:]
 
 
@@ -156,8 +166,9 @@ def test_a_delta_gives_the_checkpoint_back(run, monkeypatch, capsys):
     assert main(delta) == 0
     assert main(["apply", *init, "--delta", "d.safetensors", "-o", "merged.pt"]) == 0
     merged = load_checkpoint("merged.pt")
-    assert list(merged["model"]) == list(tuned["model"])
-    assert_same(tuned["model"], merged["model"])
+    weights = {n: t for n, t in tuned["model"].items() if not is_copy(n)}
+    assert list(merged["model"]) == list(weights)
+    assert_same(weights, merged["model"])
     for name in ("cfg", "args", "ticket"):
         assert merged[name] == tuned[name], name
     size = sum(t.numel() for t in tuned["model"].values())
@@ -181,7 +192,8 @@ def lm(tmp_path_factory):
 
 
 def weights(folder, name):
-    return load_checkpoint(f"{folder}/{name}/checkpoint_last.pt")["model"]
+    state = load_checkpoint(f"{folder}/{name}/checkpoint_last.pt")["model"]
+    return {n: t for n, t in state.items() if not is_copy(n) and not n.endswith("_float_tensor")}
 
 
 def assert_same(one, other, **within):
