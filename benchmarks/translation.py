@@ -22,6 +22,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from machine import machine
@@ -135,7 +136,9 @@ def call(command: str, *args: str, log: str | None = None, plugin: bool = False)
     return said
 
 
-def train(out: str, data: str, name: str, updates: int, lr: float, *more: str) -> None:
+def train(
+    out: str, data: str, name: str, updates: int, lr: float, *more: str, model: list[str] = MODEL
+) -> None:
     """One run, whole or not at all."""
     folder = f"{out}/{name}"
     if os.path.isfile(f"{folder}/done"):
@@ -145,7 +148,7 @@ def train(out: str, data: str, name: str, updates: int, lr: float, *more: str) -
     os.makedirs(folder, exist_ok=True)
     call(
         "fairseq-train",
-        *(f"{out}/bin-{data}", *MODEL, *schedule, "--max-update", str(updates)),
+        *(f"{out}/bin-{data}", *model, *schedule, "--max-update", str(updates)),
         *("--save-dir", folder, *more),
         log=f"{folder}/log",
         plugin=True,
@@ -168,49 +171,56 @@ def bleu(out: str, checkpoint: str) -> float:
         return float(file.read())
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All methods, all seeds: BLEU, trained share, updates a second."""
+def measure(
+    args: argparse.Namespace,
+    model: list[str],
+    pretrained_on: str,
+    domain: str,
+    name: str,
+    score: Callable[[str, str], float],
+) -> dict[str, Any]:
+    """All methods, all seeds: score, trained share.
+
+    Args:
+        args: the settings of :func:`add_settings`.
+        model: flags of the recipe.
+        pretrained_on, domain: ``bin-…`` of the pre-training and of the adaptation.
+        name: of the score.
+        score: of a folder of runs and a checkpoint.
+    """
     out, user_dir = args.out, ["--user-dir", args.user_dir]
-    prepare(out, args.language)
-    train(out, "all", "pre", args.pre_updates, 2e-3, "--seed", "1")
+    train(out, pretrained_on, "pre", args.pre_updates, args.lr_pre, "--seed", "1", model=model)
     base = f"{out}/pre/checkpoint_best.pt"
     start = ["--finetune-from-model", base]
     found: dict[str, Any] = {}
     for seed in tqdm(range(1, args.seeds + 1), desc="seeds"):
-        s1 = f"s1-{seed}"
-        stage_1 = ["--ticket-l1-lambda", str(args.l1_lambda)]
-        train(
-            out,
-            *(DOMAIN, s1, args.updates, args.lr["full"], "--seed", str(seed)),
-            *(*user_dir, *start, *stage_1),
-        )
+        s1, seeded = f"s1-{seed}", ["--seed", str(seed)]
+        stage_1 = [*user_dir, *start, "--ticket-l1-lambda", str(args.l1_lambda)]
+        train(out, domain, s1, args.updates, args.lr_full, *seeded, *stage_1, model=model)
         for method, flags in METHODS.items():
-            name = f"{method}-{seed}"
-            row = found.setdefault(method, {"bleu": [], "trained": None, "updates_a_second": []})
+            run = f"{method}-{seed}"
+            row = found.setdefault(method, {name: [], "trained": None})
             if flags is None:
-                row["bleu"].append(bleu(out, base))
+                row[name].append(score(out, base))
                 continue
-            lr = args.lr["full" if method == "full" else "ticket"]
+            lr = args.lr_full if method == "full" else args.lr_ticket
             own = [flag.format(s1=f"{out}/{s1}") for flag in flags]
-            plugin = user_dir if own else []
-            train(out, DOMAIN, name, args.updates, lr, "--seed", str(seed), *plugin, *start, *own)
-            row["bleu"].append(bleu(out, f"{out}/{name}/checkpoint_best.pt"))
-            with open(f"{out}/{name}/log", encoding="utf-8") as file:
-                log = file.read()
-            trained = re.search(r"ticket \S+: ([\d,]+) of ([\d,]+) pre-trained", log)
+            more = [*seeded, *(user_dir if own else []), *start, *own]
+            train(out, domain, run, args.updates, lr, *more, model=model)
+            row[name].append(score(out, f"{out}/{run}/checkpoint_best.pt"))
+            with open(f"{out}/{run}/log", encoding="utf-8") as file:
+                trained = re.search(r"ticket \S+: ([\d,]+) of ([\d,]+) pre-trained", file.read())
             if trained:
                 parts = [int(number.replace(",", "")) for number in trained.groups()]
                 row["trained"] = parts[0] / parts[1]
-            speeds = [float(x) for x in re.findall(r'"ups": "([\d.]+)"', log)]
-            row["updates_a_second"].append(statistics.median(speeds))
     return found
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any], name: str = "bleu", title: str = "BLEU") -> str:
     """Markdown."""
-    text = "| | trained | BLEU, seeds | mean ± deviation |\n|---|---:|---|---:|\n"
+    text = f"| | trained | {title}, seeds | mean ± deviation |\n|---|---:|---|---:|\n"
     for method, row in result["methods"].items():
-        scores = row["bleu"]
+        scores = row[name]
         trained = "" if row["trained"] is None else f"{row['trained']:.2%}"
         trained = "100 %" if method == "full" else trained
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
@@ -221,35 +231,44 @@ def table(result: dict[str, Any]) -> str:
     return text
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", default="translation", help="folder of data and runs [%(default)s]"
-    )
-    parser.add_argument("--language", default="fr", help="translated to [%(default)s]")
+def add_settings(parser: argparse.ArgumentParser, out: str, **defaults: Any) -> None:
+    """What the runs of an adaptation have in common."""
+    parser.add_argument("--out", default=out, help="folder of data and runs [%(default)s]")
     parser.add_argument("--user-dir", default="fairseq_dwt")
-    parser.add_argument("--pre-updates", type=int, default=3000)
+    parser.add_argument("--pre-updates", type=int, default=defaults["pre_updates"])
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--l1-lambda", type=float, default=1e-3)
+    parser.add_argument("--lr-pre", type=float, default=2e-3)
     parser.add_argument("--lr-full", type=float, default=5e-4)
     parser.add_argument("--lr-ticket", type=float, default=5e-3)
-    parser.add_argument("--json", help="file to write [OUT/translation.json]")
+    parser.add_argument("--json", help=f"file to write [OUT/{out}.json]")
     parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
+
+
+def write(args: argparse.Namespace, methods: dict[str, Any], name: str) -> dict[str, Any]:
+    """The figures and what they were measured with, as JSON."""
+    left_out = ("table", "json", "out", "user_dir")
+    settings = {key: value for key, value in vars(args).items() if key not in left_out}
+    result = {"machine": machine(), "settings": settings, "methods": methods}
+    with open(args.json or f"{args.out}/{name}.json", "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+    return result
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_settings(parser, "translation", pre_updates=3000)
+    parser.add_argument("--language", default="fr", help="translated to [%(default)s]")
     args = parser.parse_args()
     if args.table:
         with open(args.table, encoding="utf-8") as file:
             print(table(json.load(file)))
         return
-    args.lr = {"full": args.lr_full, "ticket": args.lr_ticket}
-    settings = {
-        k: v for k, v in vars(args).items() if k not in ("table", "json", "out", "user_dir")
-    }
-    result = {"machine": machine(), "settings": settings, "methods": measure(args)}
-    with open(args.json or f"{args.out}/translation.json", "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-    print(table(result))
+    prepare(args.out, args.language)
+    methods = measure(args, MODEL, "all", DOMAIN, "bleu", bleu)
+    print(table(write(args, methods, "translation")))
 
 
 if __name__ == "__main__":

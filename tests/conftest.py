@@ -69,6 +69,7 @@ def one_of_each(small, tmp_path_factory) -> Path:
     """A folder with a good file of each kind that fairseq_dwt writes, and a fine-tuned checkpoint."""
     from fairseq_dwt.checkpoint import Pretrained, Tuned
     from fairseq_dwt.delta import export
+    from fairseq_dwt.delta.recipe import export_recipe
     from fairseq_dwt.find.controls import random_columns, random_elements
     from fairseq_dwt.glue.predictions import DevPredictions
     from fairseq_dwt.ticket import origin_of
@@ -82,6 +83,8 @@ def one_of_each(small, tmp_path_factory) -> Path:
     tuned = fine_tuned(pretrained, ticket, str(folder / "tuned.pt"))
     delta = export(pretrained, Tuned(tuned), ticket, ["0", "1"])
     delta.save(str(folder / "task.delta.safetensors"))
+    recipe = export_recipe(pretrained, tuned, ticket)
+    recipe.save(str(folder / "recipe.delta.safetensors"))
     rows = {i: (float(i % 2), float(i % 3 > 0)) for i in range(9)}
     DevPredictions(460, "accuracy", 78.9, 1, rows).save(str(folder / "predictions.tsv"))
     return folder

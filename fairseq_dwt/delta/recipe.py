@@ -183,8 +183,16 @@ def merge_recipe(
         elif place.base is None:
             merged[place.name] = delta.own[place.name]
         else:
-            tensor = base[place.base][: place.rows].to(delta.dtype).to(delta.saved_dtype)
-            if place.base in delta.parts:
+            init = base.get(place.base)
+            whole = place.base in delta.parts
+            if init is None or not (len(init) if whole else 0) <= place.rows <= len(init):
+                got = "none" if init is None else f"{len(init)}"
+                raise DwtError(
+                    f"{where}: {place.name}: expected {place.rows} rows of the base's "
+                    f"{place.base}, found {got}; export it again"
+                )
+            tensor = init[: place.rows].to(delta.dtype).to(delta.saved_dtype)
+            if whole:
                 tensor = tensor.clone(memory_format=torch.contiguous_format)
                 delta.parts[place.base].write(tensor, delta.values[place.base].to(tensor.dtype))
             merged[place.name] = tensor

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.delta import Delta
+from fairseq_dwt.delta.recipe import RecipeDelta, merge_recipe
 from fairseq_dwt.glue.predictions import DevPredictions
 from fairseq_dwt.glue.suite import TASKS
 from fairseq_dwt.glue.tsv import read_rows
@@ -54,8 +55,10 @@ def test_a_ticket(one_of_each):
 
 @pytest.mark.parametrize("name, read", [
     ("mask.safetensors", ElementMask.load), ("task.delta.safetensors", Delta.load),
+    ("recipe.delta.safetensors", RecipeDelta.load),
 ])  # fmt: skip
-def test_a_file_of_tensors(name, read, one_of_each, tmp_path):
+def test_a_file_of_tensors(name, read, one_of_each, small, tmp_path):
+    base = Pretrained(small.init)
     whole = (one_of_each / name).read_bytes()
     header, payload = parts(whole)
     path = str(tmp_path / name)
@@ -78,6 +81,8 @@ def test_a_file_of_tensors(name, read, one_of_each, tmp_path):
         Path(path).write_bytes(data)
         found = answers(read, path)
         if found is not None:
+            if isinstance(found, RecipeDelta):
+                answers(merge_recipe, base, found)
             found.save(path)
             assert read(path).digest() == found.digest() if name.startswith("mask") else read(path)
 
@@ -182,6 +187,7 @@ def test_a_header_that_claims_more_than_there_is(claim, one_of_each, tmp_path):
     for name, read in (
         ("mask.safetensors", ElementMask.load),
         ("task.delta.safetensors", Delta.load),
+        ("recipe.delta.safetensors", RecipeDelta.load),
     ):
         header, payload = parts((one_of_each / name).read_bytes())
         first = next(key for key in header if key != "__metadata__")

@@ -8,7 +8,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.recipe.settings import TicketSettings, add_flags, add_section, take_settings
+from fairseq_dwt.recipe.settings import (
+    TicketSettings,
+    add_flags,
+    add_section,
+    import_user_dir,
+    take_settings,
+)
 
 
 def test_a_config_without_them_has_none():
@@ -47,3 +53,14 @@ def test_flags_are_the_same_settings():
 def test_refused(given, told):
     with pytest.raises(DwtError, match=told.replace("(", r"\(")):
         take_settings(OmegaConf.create({"ticket": given}))
+
+
+@pytest.mark.parametrize(
+    "argv", [["--ticket-user-dir", "/nowhere"], ["+ticket.user_dir=/nowhere"], ["--task", "x"]]
+)
+def test_a_recipes_own_user_dir_is_imported_first(argv):
+    if "/nowhere" in str(argv):
+        with pytest.raises(DwtError, match="ticket.user_dir: expected the folder .* /nowhere"):
+            import_user_dir(argv)
+    else:
+        assert import_user_dir(argv) is None
