@@ -199,7 +199,7 @@ def measure(
         train(out, domain, s1, args.updates, args.lr_full, *seeded, *stage_1, model=model)
         for method, flags in METHODS.items():
             run = f"{method}-{seed}"
-            row = found.setdefault(method, {name: [], "trained": None})
+            row = found.setdefault(method, {name: [], "trained": None, "delta": None})
             if flags is None:
                 row[name].append(score(out, base))
                 continue
@@ -213,21 +213,66 @@ def measure(
             if trained:
                 parts = [int(number.replace(",", "")) for number in trained.groups()]
                 row["trained"] = parts[0] / parts[1]
+                row["delta"] = delta_size(base, f"{out}/{run}")
+    for method, ratio in step_times(args, model, domain, start).items():
+        found[method]["step"] = ratio
     return found
+
+
+def delta_size(base: str, folder: str) -> int:
+    """Bytes of a run's delta."""
+    path = f"{folder}/delta.safetensors"
+    if not os.path.isfile(path):
+        given = ["--init", base, "--tuned", f"{folder}/checkpoint_best.pt", "-o", path]
+        call("fairseq-dwt", "export", *given, plugin=True)
+    return os.path.getsize(path)
+
+
+def step_times(
+    args: argparse.Namespace, model: list[str], domain: str, start: list[str]
+) -> dict[str, float]:
+    """Time of an update in full fine-tuning's: the median of rounds in which all take turns."""
+    kept = f"{args.out}/steps.json"
+    if not os.path.isfile(kept):
+        rounds = []
+        for number in tqdm(range(args.rounds), desc="rounds"):
+            speeds = {}
+            for method, flags in METHODS.items():
+                if flags is None:
+                    continue
+                name = f"time-{number}-{method}"
+                own = [flag.format(s1=f"{args.out}/s1-1") for flag in flags]
+                more = ["--user-dir", args.user_dir, *own] if own else []
+                more += [*start, "--no-save", "--disable-validation", "--log-interval", "10"]
+                train(args.out, domain, name, 40, 1e-4, *more, model=model)
+                with open(f"{args.out}/{name}/log", encoding="utf-8") as file:
+                    ups = [float(x) for x in re.findall(r'"ups": "([\d.]+)"', file.read())]
+                speeds[method] = statistics.median(ups[1:])
+            rounds.append({m: speeds["full"] / speed for m, speed in speeds.items()})
+        medians = {m: statistics.median(r[m] for r in rounds) for m in rounds[0]}
+        with open(kept, "w", encoding="utf-8") as file:
+            json.dump(medians, file)
+    with open(kept, encoding="utf-8") as file:
+        return dict(json.load(file))
 
 
 def table(result: dict[str, Any], name: str = "bleu", title: str = "BLEU") -> str:
     """Markdown."""
-    text = f"| | trained | {title}, seeds | mean ± deviation |\n|---|---:|---|---:|\n"
+    text = f"| | trained | {title}, seeds | mean ± deviation | a step | delta, kB |\n"
+    text += "|---|---:|---|---:|---:|---:|\n"
     for method, row in result["methods"].items():
         scores = row[name]
         trained = "" if row["trained"] is None else f"{row['trained']:.2%}"
-        trained = "100 %" if method == "full" else trained
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-        seeds = ", ".join(f"{score:.1f}" for score in scores)
-        text += (
-            f"| {method} | {trained} | {seeds} | {statistics.mean(scores):.1f} ± {spread:.1f} |\n"
-        )
+        cells = [
+            method,
+            "100 %" if method == "full" else trained,
+            ", ".join(f"{score:.1f}" for score in scores),
+            f"{statistics.mean(scores):.1f} ± {spread:.1f}",
+            f"{row['step']:.0%}" if "step" in row else "",
+            f"{row['delta'] / 1000:.0f}" if row.get("delta") else "",
+        ]
+        text += "| " + " | ".join(cells) + " |\n"
     return text
 
 
@@ -238,6 +283,7 @@ def add_settings(parser: argparse.ArgumentParser, out: str, **defaults: Any) -> 
     parser.add_argument("--pre-updates", type=int, default=defaults["pre_updates"])
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of step times [%(default)s]")
     parser.add_argument("--l1-lambda", type=float, default=1e-3)
     parser.add_argument("--lr-pre", type=float, default=2e-3)
     parser.add_argument("--lr-full", type=float, default=5e-4)
