@@ -41,14 +41,9 @@ def add_commands(add: Add) -> None:
     extract.add_argument("--mask", help="write the σ-mask too (.safetensors)")
     output(extract)
 
-    oneshot = add("oneshot", _oneshot, METHODS["oneshot"].about)
-    oneshot.add_argument("--config-name", required=True, help="of a run, such as ticket_mrpc")
-    oneshot.add_argument("--config-dir", help="folder of that config, where it is not ours")
-    oneshot.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
-    oneshot.add_argument(
-        "overrides", nargs="*", metavar="SETTING", help="as for fairseq-hydra-train, task.data=…"
-    )
-    output(oneshot)
+    for method in METHODS.values():
+        if method.needs == "batches":
+            output(of_a_config(add(method.word, _find_in_batches, method.about)))
 
     for method in METHODS.values():
         if method.find is None:
@@ -61,6 +56,11 @@ def add_commands(add: Add) -> None:
             flag = "-k" if name == "k" else f"--{name}"
             command.add_argument(flag, **_OPTIONS[name])
         output(command)
+
+    explain = of_a_config(add("explain", _explain, "Why these columns? Reasons beside a ticket."))
+    explain.add_argument("--ticket", required=True, help="to explain: of L1, or another")
+    explain.add_argument("--tuned", help="L1 fine-tuned checkpoint, for what it moved")
+    output(explain, "folder to write index.html, report.md, report.json and figures/ into")
 
     show = add("show", _show, "Print a ticket's structure (the paper's Table 1).")
     show.add_argument("ticket", help="ticket file, or the name of a published one")
@@ -80,6 +80,17 @@ def add_commands(add: Add) -> None:
         combine.add_argument("tickets", nargs="+", metavar="TICKET", help="ticket files")
         combine.add_argument("-k", type=int, help="columns per matrix of each ticket [all]")
         output(combine)
+
+
+def of_a_config(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A command that looks at a run's first batches, without the run."""
+    command.add_argument("--config-name", required=True, help="of a run, such as ticket_mrpc")
+    command.add_argument("--config-dir", help="folder of that config, where it is not ours")
+    command.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
+    command.add_argument(
+        "overrides", nargs="*", metavar="SETTING", help="as for fairseq-hydra-train, task.data=…"
+    )
+    return command
 
 
 def _extract(args: argparse.Namespace) -> int:
@@ -107,18 +118,16 @@ def _say_if_rounded(tuned: Tuned | AnyTuned) -> None:
         print(f"note: {tuned.path}: {ROUNDED}", file=sys.stderr)
 
 
-def _oneshot(args: argparse.Namespace) -> int:
+def _find_in_batches(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     ends_in(args.output, ".json")
     with _without_info():
-        from .. import register
         from ..find.oneshot import Settling
-        from ..run.config import compose
-        from ..run.first_batches import oneshot_of_config
+        from ..run.first_batches import ticket_of_config
 
     def show(batches: Iterator[Any]) -> Iterator[Any]:
-        bar = tqdm(batches, "oneshot", args.batches, disable=not sys.stderr.isatty(), unit="batch")
+        bar = tqdm(batches, args.name, args.batches, disable=not sys.stderr.isatty(), unit="batch")
         return iter(bar)
 
     def settling(found: Settling) -> None:
@@ -127,14 +136,56 @@ def _oneshot(args: argparse.Namespace) -> int:
             f"{found.top3:.2f} (k = 3)"
         )
 
+    with _without_info():
+        cfg = config_of(args)
+        ticket = ticket_of_config(args.name, cfg, args.batches, show, settling)
+    return _save(ticket, args.output)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    with _without_info():
+        from ..find.explain import reasons
+        from ..run.first_batches import look_with_config
+
+        number = 16 if args.batches is None else args.batches
+        if number < 1:
+            raise DwtError(f"--batches: expected one or more, got {number}")
+        ticket, cfg = load_ticket(args.ticket).as_columns(args.ticket), config_of(args)
+        pretrained = open_pretrained(str(cfg.checkpoint.finetune_from_model))
+        ticket.check_fits(pretrained.matrices, pretrained.fingerprint, args.ticket)
+        tuned_file = None if args.tuned is None else open_tuned(args.tuned, pretrained)
+
+        def show(batches: Iterator[Any]) -> Iterator[Any]:
+            bar = tqdm(batches, args.name, number, disable=not sys.stderr.isatty(), unit="batch")
+            return iter(bar)
+
+        pretrained, sizes, gradients = look_with_config(cfg, number, show)
+        found = reasons(pretrained, sizes, gradients, tuned_file)
+        from ..report.explain import explain_document
+        from ..report.page import write_report
+
+        document = explain_document(found, ticket, pretrained.matrices)
+        written = write_report(args.output, document)
+    for path in written:
+        if "figures" not in path:
+            print(f"wrote {path}")
+    for k, by_reason in document.data["overlaps"].items():
+        for reason, one in by_reason.items():
+            print(f"k = {k}  {one['per_matrix']:.2f}  chance {one['chance']:.3f}  {reason}")
+    return 0
+
+
+def config_of(args: argparse.Namespace) -> Any:
+    """The config of :func:`of_a_config`'s options, with the plugin registered."""
+    from .. import register
+    from ..run.config import compose
+
     # no Hydra application runs here to say where the user stands
     here = os.getcwd().replace("'", "\\'")
-    overrides = [*args.overrides, f"task.cwd='{here}'"]
-    with _without_info():
-        register()
-        cfg = compose(args.config_name, overrides, args.config_dir)
-        ticket = oneshot_of_config(cfg, args.batches, show, settling)
-    return _save(ticket, args.output)
+    register()
+    return compose(args.config_name, [*args.overrides, f"task.cwd='{here}'"], args.config_dir)
 
 
 @contextmanager

@@ -1,16 +1,18 @@
-"""Tickets without a search: Random-k, Random-p %, BitFit."""
+"""Tickets without a search: Random-k, Random-p %, BitFit, the columns of the largest weights."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import DwtError
 from ..model.names import Matrix
 from ..ticket import Columns, ElementMask, Origin, Ticket
+from ..ticket.columns import ranking
 
 
 def random_columns(
@@ -35,10 +37,8 @@ def random_columns(
         numbers = {m.name: len(cut[m.name].columns) if m.name in cut else 0 for m in matrices}
     found = {}
     for matrix in matrices:
-        width = matrix.in_features + 1
-        if not 0 <= k <= width:
-            raise DwtError(f"k: matrix {matrix.name} has {width} columns, got k = {k}")
-        drawn = generator.sample(range(width), numbers[matrix.name])
+        _check_k(matrix, k)
+        drawn = generator.sample(range(matrix.in_features + 1), numbers[matrix.name])
         if drawn:
             found[matrix.name] = Columns(matrix.shape, tuple(drawn))
     return Ticket(found, origin)
@@ -67,3 +67,32 @@ def random_elements(
 def bitfit(matrices: Sequence[Matrix], origin: Origin) -> Ticket:
     """BitFit as a ticket: the bias column of every matrix (section 5.3)."""
     return Ticket({m.name: Columns(m.shape, (m.in_features,)) for m in matrices}, origin)
+
+
+def largest_weights(
+    matrices: Sequence[Matrix], k: int, weights: Mapping[str, Tensor], origin: Origin
+) -> Ticket:
+    """Weight-norm-k: the columns of largest ‖W_j‖ of each matrix, the bias as one of them.
+
+    Args:
+        matrices: the model's ticket matrices.
+        k: columns per matrix.
+        weights: θ0, ``{parameter name: tensor}``.
+        origin: recorded in the ticket.
+
+    Raises:
+        DwtError: k is negative, or larger than a matrix.
+    """
+    found = {}
+    for matrix in matrices:
+        _check_k(matrix, k)
+        whole = torch.cat([weights[matrix.weight], weights[matrix.bias][:, None]], dim=1)
+        columns = ranking(whole.double().norm(dim=0), k)
+        if columns:
+            found[matrix.name] = Columns(matrix.shape, tuple(columns))
+    return Ticket(found, origin)
+
+
+def _check_k(matrix: Matrix, k: int) -> None:
+    if not 0 <= k <= matrix.in_features + 1:
+        raise DwtError(f"k: matrix {matrix.name} has {matrix.in_features + 1} columns, got k = {k}")

@@ -13,7 +13,7 @@ from ..any_checkpoint import AnyPretrained, AnyTuned
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
 from ..ticket import AnyTicket, load_ticket, origin_of
-from .controls import bitfit, random_columns, random_elements
+from .controls import bitfit, largest_weights, random_columns, random_elements
 from .dominant import SIGMA, Movement
 
 
@@ -73,6 +73,16 @@ def _bitfit(pretrained: Pretrained | AnyPretrained) -> AnyTicket:
     return bitfit(pretrained.matrices, origin_of("bitfit", pretrained))
 
 
+def _weight_norm(pretrained: Pretrained | AnyPretrained, k: int | None) -> AnyTicket:
+    if k is None:
+        raise DwtError(
+            "k: a ticket of the largest weights needs k, the columns per matrix, got none; set "
+            "optimizer.k, or give -k"
+        )
+    origin = origin_of("weight_norm", pretrained)
+    return largest_weights(pretrained.matrices, k, pretrained.tensors, origin)
+
+
 def _bottom(
     pretrained: Pretrained | AnyPretrained,
     tuned: Tuned | AnyTuned,
@@ -100,8 +110,16 @@ _ROWS = (
         "batches",
     ),
     Method(
+        "forward", "Forward", "A forward ticket: the columns with the largest inputs; no labels.",
+        "batches",
+    ),
+    Method(
         "bitfit", "BitFit", "BitFit as a ticket: the bias of every matrix.", "nothing", _bitfit,
         has_no_k=True,
+    ),
+    Method(
+        "weight_norm", "Weight-norm", "The columns with the largest weights at θ0 (a control).",
+        "nothing", _weight_norm, ("k",),
     ),
     Method(
         "bottom", "Bottom", "The columns that the L1 fine-tuning held back most (a control).",

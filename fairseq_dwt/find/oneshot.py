@@ -164,8 +164,8 @@ def rank(
     for name, score in scores.items():
         if not bool(score.isfinite().all()):
             raise DwtError(
-                f"oneshot: matrix {name}: expected finite gradients, got others; the loss at the "
-                "pre-trained weights is no number: check the data and the model"
+                f"{origin.method}: matrix {name}: expected finite numbers, got others; what the "
+                "model computes at the pre-trained weights is none: check the data and the model"
             )
         columns = tuple(ranking(score, limit))
         if columns:
@@ -201,30 +201,56 @@ def find_ticket(
     Raises:
         DwtError: there is no batch, fewer than ``number``, or a gradient is not finite.
     """
-    if number is not None and number < 1:
-        raise DwtError(f"oneshot: expected one batch or more, got {number}")
-    most, settled = (MOST_BATCHES, SETTLED) if number is None else (number, None)
-    history: list[Settling] = []
-    earlier, seen = None, 0
     with ColumnScores(model, layers=layers) as scores:
-        for seen, batch in enumerate(batches, start=1):
+
+        def look(batch: Batch) -> None:
             with torch.enable_grad():
                 found = loss(batch)
             if found.requires_grad:  # not where layerdrop skips every layer
                 found.backward()
-            if seen & (seen - 1) == 0:
-                ticket = scores.ticket(origin)
-                if earlier is not None:
-                    history.append(_settling(seen, earlier, ticket))
-                    on_settling(history[-1])
-                    if settled is not None and history[-1].top3 >= settled:
-                        break
-                earlier = ticket
-            if seen == most:
-                break
+
+        return settle(scores.ticket, look, batches, origin, number, on_settling)
+
+
+def settle(
+    ticket_of: Callable[[Origin], Ticket],
+    look: Callable[[Batch], None],
+    batches: Iterable[Batch],
+    origin: Origin,
+    number: int | None = None,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> tuple[Ticket, list[Settling]]:
+    """Look at batches until the ranking of what was seen has settled.
+
+    Args:
+        ticket_of: the ticket of what was seen so far.
+        look: at a batch.
+        batches, origin, number, on_settling: as for :func:`find_ticket`, and so is what it returns.
+
+    Raises:
+        DwtError: there is no batch, or fewer than ``number``.
+    """
+    word = origin.method
+    if number is not None and number < 1:
+        raise DwtError(f"{word}: expected one batch or more, got {number}")
+    most, settled = (MOST_BATCHES, SETTLED) if number is None else (number, None)
+    history: list[Settling] = []
+    earlier, seen = None, 0
+    for seen, batch in enumerate(batches, start=1):
+        look(batch)
+        if seen & (seen - 1) == 0:
+            ticket = ticket_of(origin)
+            if earlier is not None:
+                history.append(_settling(seen, earlier, ticket))
+                on_settling(history[-1])
+                if settled is not None and history[-1].top3 >= settled:
+                    break
+            earlier = ticket
+        if seen == most:
+            break
     if seen == 0 or (number is not None and seen < number):
-        raise DwtError(f"oneshot: expected {number or 'some'} batches of train data, got {seen}")
-    return scores.ticket(replace(origin, num_batches=seen)), history
+        raise DwtError(f"{word}: expected {number or 'some'} batches of train data, got {seen}")
+    return ticket_of(replace(origin, num_batches=seen)), history
 
 
 def _settling(batches: int, earlier: Ticket, now: Ticket) -> Settling:

@@ -24,7 +24,7 @@ from ..find.l1 import InitDistance
 from ..find.proximal import proximal_step
 from ..model.through_modules import use_modules
 from ..patches.ema import average_inside
-from ..run.first_batches import ONESHOT, agreed_ticket
+from ..run.first_batches import FORWARD, ONESHOT, agreed_ticket
 from ..run.folder import TICKET
 from ..run.precision import refuse_sharding, settle_precision
 from ..ticket import AnyTicket, origin_of
@@ -173,8 +173,14 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def _stage_2(self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any) -> None:
         settings, anatomy = self.settings, self.theta0.anatomy
         assert settings.file is not None
+        if settings.file == FORWARD:
+            raise DwtError(
+                "ticket.file: forward serves the GLUE tasks so far, got a recipe; set "
+                "ticket.file=oneshot"
+            )
         if settings.file == ONESHOT:
             ticket: AnyTicket = agreed_ticket(
+                ONESHOT,
                 cfg,
                 self.theta0.pretrained,
                 lambda: one_shot(self.theta0, cfg, task, model, criterion),

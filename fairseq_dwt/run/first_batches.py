@@ -1,9 +1,12 @@
-"""fairseq's first train batches, back-propagated at θ0, for a one-shot ticket."""
+"""fairseq's first train batches at θ0, for a one-shot ticket or a forward one."""
 
+import functools
+import itertools
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..find.oneshot import Settling, find_ticket
+from ..find.forward import InputSizes, find_forward, look_forward
+from ..find.oneshot import ColumnScores, Settling, find_ticket
 from ..glue.suite import task_of_folder
+from ..model.anatomy import padding_of
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
@@ -25,33 +30,37 @@ from .resume import checkpoint_to_resume
 
 logger = logging.getLogger(__name__)
 
-#: The word that ``optimizer.ticket`` takes.
-ONESHOT = "oneshot"
+#: The words that ``optimizer.ticket`` takes for a ticket of the run's own first batches.
+ONESHOT, FORWARD = "oneshot", "forward"
 
 
-def oneshot_ticket(task: Any, model: torch.nn.Module) -> Ticket:
-    """The ticket of ``optimizer.ticket=oneshot``: found by the master, the same in all workers.
+def ticket_of_batches(word: str, task: Any, model: torch.nn.Module) -> Ticket:
+    """The ticket of ``optimizer.ticket=oneshot``, or ``forward``.
 
-    It is written beside the checkpoints, whole, and read from there when a run resumes.
+    It is found by the master, the same in all workers, written beside the checkpoints, whole, and
+    read from there when a run resumes.
 
     Args:
+        word: the method's.
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
         model: as the task built it; gets the values of θ0.
     """
-    return agreed_ticket(
-        task.root, task.pretrained, lambda: find_oneshot(task, model, on_settling=log_settling)
-    )
+    found = functools.partial(find_in_batches, word, task, model, on_settling=log_settling)
+    return agreed_ticket(word, task.root, task.pretrained, found)
 
 
-def agreed_ticket(root: DictConfig, pretrained: Any, find: Callable[[], Ticket]) -> Ticket:
+def agreed_ticket(
+    word: str, root: DictConfig, pretrained: Any, find: Callable[[], Ticket]
+) -> Ticket:
     """The ticket that the master finds, or of the run that it resumes; the same in all workers.
 
     Args:
+        word: the method's.
         root: fairseq's whole config.
         pretrained: the file of θ0.
         find: finds the ticket.
     """
-    path = os.path.join(root.checkpoint.save_dir, folder.ONESHOT)
+    path = os.path.join(root.checkpoint.save_dir, folder.FOUND[word])
     answer: list[str | None] = [None, None]
     if is_master(root.distributed_training):
         try:
@@ -72,7 +81,8 @@ def agreed_ticket(root: DictConfig, pretrained: Any, find: Callable[[], Ticket])
     return Ticket.loads(text, path)
 
 
-def oneshot_of_config(
+def ticket_of_config(
+    word: str,
     cfg: DictConfig,
     number: int | None = None,
     on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
@@ -81,12 +91,53 @@ def oneshot_of_config(
     """The ticket that a run with this config would find, without the run.
 
     Args:
+        word: the method's.
         cfg: fairseq's whole config (:func:`~fairseq_dwt.run.config.compose`); edited in place.
-        number: as for :func:`find_oneshot`; so are ``on_batch`` and ``on_settling``.
+        number: as for :func:`find_in_batches`; so are ``on_batch`` and ``on_settling``.
 
     Raises:
-        DwtError: the config's task is none of ours, or see :func:`find_oneshot`.
+        DwtError: the config's task is none of ours, or see :func:`find_in_batches`.
     """
+    with _of_config(cfg) as (task, model):
+        return find_in_batches(word, task, model, number, on_batch, on_settling)
+
+
+def look_with_config(
+    cfg: DictConfig, number: int, on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter
+) -> tuple[Pretrained, InputSizes, dict[str, torch.Tensor]]:
+    """What the first batches of a run with this config show of θ0.
+
+    Args:
+        cfg, on_batch: as for :func:`ticket_of_config`.
+        number: of batches.
+
+    Returns:
+        θ0's file; the sizes of the matrices' inputs, without dropout; ``{matrix name: Σ
+        ‖∂L/∂W_j‖²}``, with it.
+
+    Raises:
+        DwtError: as :func:`ticket_of_config`.
+    """
+    with _of_config(cfg) as (task, model), at_theta0(task, model, "explain") as (loss, device):
+        sizes, padding, seen = InputSizes(model), padding_of(model), 0
+        scores = ColumnScores(model)
+        for sample in on_batch(itertools.islice(train_batches(task, model, task.root), number)):
+            tokens = sample["net_input"]["src_tokens"].to(device)
+            model.eval()
+            with sizes:
+                look_forward(sizes, model, tokens, padding)
+            model.train()
+            with scores, torch.enable_grad():
+                loss(sample).backward()
+            seen += 1
+        if seen == 0:
+            raise DwtError("explain: expected batches of train data, got none")
+        return task.pretrained, sizes, scores.sums
+
+
+@contextmanager
+def _of_config(cfg: DictConfig) -> Iterator[tuple[Any, torch.nn.Module]]:
+    """Task and model of a run that is not made."""
     if cfg.task.get("_name") not in ("ticket_finetune", "ticket_extract"):
         raise DwtError(
             "task._name: expected ticket_finetune or ticket_extract, got "
@@ -101,37 +152,25 @@ def oneshot_of_config(
         np.random.seed(cfg.common.seed)
         utils.set_torch_seed(cfg.common.seed)
         task = tasks.setup_task(cfg.task)
-        return find_oneshot(task, task.build_model(cfg.model), number, on_batch, on_settling)
+        yield task, task.build_model(cfg.model)
 
 
-def find_oneshot(
-    task: Any,
-    model: torch.nn.Module,
-    number: int | None = None,
-    on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
-    on_settling: Callable[[Settling], None] = lambda settling: None,
-) -> Ticket:
-    """The one-shot ticket of the task's first train batches.
+@contextmanager
+def at_theta0(
+    task: Any, model: torch.nn.Module, word: str
+) -> Iterator[tuple[Callable[[Any], torch.Tensor], torch.device]]:
+    """The model at θ0, in training mode, on a GPU where there is one; the mean loss of a batch.
 
-    The batches are those that a run of one worker begins with, in fp32, with the run's dropout; the
-    head is the one that the run starts with. On a GPU where there is one. Random numbers that are
-    drawn here are not missing later.
-
-    Args:
-        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
-        model: as the task built it; on the CPU; gets the values of θ0.
-        number: of batches; None goes on until the ranking has settled.
-        on_batch: wraps the batches, for a progress bar.
-        on_settling: see :func:`~fairseq_dwt.find.oneshot.find_ticket`.
+    Random numbers that are drawn inside are not missing later.
 
     Raises:
-        DwtError: fairseq's attention, too little data, or no finite gradients.
+        DwtError: fairseq's attention.
     """
     root = task.root
     if task.cfg.attention == "fairseq":
         raise DwtError(
-            "task.attention: a one-shot ticket is seen in the projection modules, around which "
-            "fairseq's attention goes; leave it at packed"
+            f"task.attention: {word} is seen in the projection modules, around which fairseq's "
+            "attention goes; leave it at packed"
         )
     _start_at(model, task.pretrained)
     gpu = torch.cuda.is_available() and not root.common.cpu
@@ -143,21 +182,53 @@ def find_oneshot(
         total, size, _ = criterion(model, sample)
         return total / size
 
-    origin = origin_of(
-        ONESHOT,
-        task.pretrained,
-        task=task_of_folder(task.cfg.data),
-        seed=root.common.seed,
-    )
     training = model.training
     model.to(device).train()
     try:
         with torch.random.fork_rng():
             utils.set_torch_seed(root.common.seed)
-            batches = on_batch(train_batches(task, model, root))
-            ticket, _ = find_ticket(model, loss, batches, origin, number, on_settling)
+            yield loss, device
     finally:
         model.train(training).cpu()
+
+
+def find_in_batches(
+    word: str,
+    task: Any,
+    model: torch.nn.Module,
+    number: int | None = None,
+    on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> Ticket:
+    """The one-shot ticket, or the forward one, of the task's first train batches.
+
+    The batches are those that a run of one worker begins with, in fp32. For a one-shot ticket with
+    the run's dropout; the head is the one that the run starts with. On a GPU where there is one.
+    Random numbers that are drawn here are not missing later.
+
+    Args:
+        word: the method's.
+        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
+        model: as the task built it; on the CPU; gets the values of θ0.
+        number: of batches; None goes on until the ranking has settled.
+        on_batch: wraps the batches, for a progress bar.
+        on_settling: see :func:`~fairseq_dwt.find.oneshot.find_ticket`.
+
+    Raises:
+        DwtError: fairseq's attention, too little data, or no finite gradients.
+    """
+    root = task.root
+    origin = origin_of(
+        word, task.pretrained, task=task_of_folder(task.cfg.data), seed=root.common.seed
+    )
+    with at_theta0(task, model, word) as (loss, device):
+        batches = on_batch(train_batches(task, model, root))
+        if word == FORWARD:
+            tokens = (batch["net_input"]["src_tokens"].to(device) for batch in batches)
+            padding = padding_of(model)
+            ticket, _ = find_forward(model, padding, tokens, origin, number, on_settling)
+        else:
+            ticket, _ = find_ticket(model, loss, batches, origin, number, on_settling)
     return ticket
 
 
@@ -199,6 +270,6 @@ def train_batches(task: Any, model: Any, root: DictConfig) -> Iterator[Any]:
 
 def log_settling(settling: Settling) -> None:
     logger.info(
-        f"one-shot ticket: {settling.batches} batches agree with half as many by "
+        f"ticket: {settling.batches} batches agree with half as many by "
         f"{settling.top1:.2f} (k = 1), {settling.top3:.2f} (k = 3)"
     )

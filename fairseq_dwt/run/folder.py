@@ -26,8 +26,8 @@ TICKET = "ticket.json"
 ELEMENT_MASK = "ticket.safetensors"
 #: m_σ of stage 1.
 SIGMA_MASK = "sigma_mask.safetensors"
-#: The ticket of the run's first batches, whole.
-ONESHOT = "oneshot.json"
+#: The ticket of the run's first batches, whole, by its method.
+FOUND = {"oneshot": "oneshot.json", "forward": "forward.json"}
 #: Of the best validation.
 PREDICTIONS = "predictions.tsv"
 

@@ -18,8 +18,8 @@ from ..glue.suite import task_of_folder
 from ..model.names import is_head
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..patches.ema import average_inside
-from ..run.first_batches import ONESHOT, oneshot_ticket
-from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, TICKET
+from ..run.first_batches import ticket_of_batches
+from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, FOUND, TICKET
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
 from ..ticket import AnyTicket
@@ -114,8 +114,9 @@ class TicketFinetuneTask(FromPretrainedTask):
         return self._has_ticket and str(_setting(self.root.optimizer, "mode")) == "compact"
 
     def _open_ticket(self, optimizer: DictConfig, model: torch.nn.Module) -> AnyTicket:
-        if _setting(optimizer, "ticket") == ONESHOT:
-            return oneshot_ticket(self, model).top(_setting(optimizer, "k"))
+        word = _setting(optimizer, "ticket")
+        if word in FOUND:
+            return ticket_of_batches(word, self, model).top(_setting(optimizer, "k"))
         seed = _setting(optimizer, "ticket_seed")
         return open_ticket(
             _setting(optimizer, "ticket"),

@@ -157,7 +157,7 @@ def test_refuses_gradients_that_are_no_numbers(model):
     def loss(sample):
         return loss_of(model)(sample) * float("inf")
 
-    with pytest.raises(DwtError, match="expected finite gradients"):
+    with pytest.raises(DwtError, match="expected finite numbers"):
         find_ticket(model, loss, [batch(0)] * 2, ORIGIN)
 
 

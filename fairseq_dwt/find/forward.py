@@ -1,0 +1,146 @@
+"""Forward tickets: the columns whose inputs are largest, from weights and unlabeled text alone.
+
+Which columns L1 lets through is decided by inputs that carry outlier dimensions: dW = dyᵀ[x, 1], so
+that a column whose input is large at every token, or at ``<s>`` (a massive activation, which acts
+as a bias), has a large gradient whatever the loss. Of each matrix, rank the columns by
+
+    s_j = rms over all tokens of x_j + rms over the first tokens of x_j
+
+where the bias is the column whose input is 1, s = 2. There is no loss, no label and no backward
+pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..model.anatomy import parameter_shapes, ticket_layers
+from ..model.names import Matrix
+from ..ticket import Origin, Ticket
+from ..ticket.columns import RANKED_COLUMNS
+from .oneshot import Settling, rank, settle
+
+
+class InputSizes:
+    """Adds up the squares of every matrix's inputs while ``model`` computes.
+
+    Args:
+        model: a RoBERTa in evaluation mode whose attention calls its projection modules.
+        layers: the linear layers of the model's ticket matrices; by default a RoBERTa's.
+
+    Attributes:
+        of_all: ``{matrix name: Σ x_j²}`` over real tokens, fp64 (in_features,), on the CPU.
+        of_first: the same over each row's first token.
+        tokens, rows: ``{matrix name: how many}`` were added.
+    """
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, Matrix] | None = None):
+        self._model = model
+        self._layers = ticket_layers(parameter_shapes(model)) if layers is None else layers
+        self.matrices: dict[str, Matrix] = {m.name: m for m in self._layers.values()}
+        widths = {name: m.in_features for name, m in self.matrices.items()}
+        self.of_all = {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()}
+        self.of_first = {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()}
+        self.tokens, self.rows = dict.fromkeys(widths, 0), dict.fromkeys(widths, 0)
+        self._real: Tensor | None = None
+
+    def __enter__(self) -> InputSizes:
+        modules = dict(self._model.named_modules())
+        self._hooks = [
+            modules[layer].register_forward_pre_hook(self._hook(matrix.name))
+            for layer, matrix in self._layers.items()
+        ]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def look(self, real: Tensor, compute: Callable[[], Any]) -> None:
+        """Have ``compute`` run the model on a batch.
+
+        Args:
+            real: bool (batch, length), False at padding; each row begins with a real token.
+            compute: runs the model; of its inputs here nothing is kept but the sums.
+        """
+        self._real = real
+        with torch.no_grad():
+            compute()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def see(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            x, real = inputs[0].detach().float(), self._real
+            assert real is not None
+            if x.dim() == 3:  # (length, batch, in_features), else the real tokens end to end
+                x = x.transpose(0, 1)[real]
+            lengths = real.sum(1)
+            firsts = x[lengths.cumsum(0) - lengths]
+            self.of_all[name] += x.square().sum(0).double().cpu()
+            self.of_first[name] += firsts.square().sum(0).double().cpu()
+            self.tokens[name] += len(x)
+            self.rows[name] += len(firsts)
+
+        return see
+
+    def rms(self, name: str) -> tuple[Tensor, Tensor]:
+        """Root mean squares of a matrix's inputs over all tokens, and over first tokens.
+
+        Returns:
+            fp64 (in_features + 1,) each; the last is the bias, 1.
+        """
+        one = torch.ones(1, dtype=torch.float64)
+        of_all = (self.of_all[name] / max(self.tokens[name], 1)).sqrt()
+        of_first = (self.of_first[name] / max(self.rows[name], 1)).sqrt()
+        return torch.cat([of_all, one]), torch.cat([of_first, one])
+
+    def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
+        """The columns of each matrix by s_j, descending; ties go to the lower index.
+
+        Raises:
+            DwtError: an input is not finite.
+        """
+        scores = {name: sum(self.rms(name), torch.zeros(1)) for name in self.matrices}
+        return rank(scores, {n: m.shape for n, m in self.matrices.items()}, origin, limit)
+
+
+def find_forward(
+    model: nn.Module,
+    padding: int,
+    batches: Iterable[Tensor],
+    origin: Origin,
+    number: int | None = None,
+    on_settling: Callable[[Settling], None] = lambda settling: None,
+) -> tuple[Ticket, list[Settling]]:
+    """The forward ticket of ``model``, a fairseq RoBERTa at θ0; computed without dropout.
+
+    Args:
+        model: see :class:`InputSizes`.
+        padding: index of padding.
+        batches: int64 (batch, length) each, whose rows begin with ``<s>``.
+        origin, number, on_settling: as for :func:`~fairseq_dwt.find.oneshot.find_ticket`, and so is
+            what it returns.
+
+    Raises:
+        DwtError: there is no batch, fewer than ``number``, or an input is not finite.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with InputSizes(model) as sizes:
+
+            def look(tokens: Tensor) -> None:
+                look_forward(sizes, model, tokens, padding)
+
+            return settle(sizes.ticket, look, batches, origin, number, on_settling)
+    finally:
+        model.train(training)
+
+
+def look_forward(sizes: InputSizes, model: nn.Module, tokens: Tensor, padding: int) -> None:
+    """Add the inputs of a batch, int64 (batch, length), that ``model`` computes."""
+    # without a head, so that the last layer computes all tokens too
+    sizes.look(tokens.ne(padding), lambda: model(tokens, features_only=True))
