@@ -18,7 +18,7 @@ import os
 import random
 import re
 
-from translation import add_settings, call, measure, table, write
+from adapt import add_settings, call, measure, table, write
 
 #: Columns of GLUE's tables that hold text.
 PRETRAINED_ON = {

@@ -1,9 +1,9 @@
 """Why these columns: what of the weights and of the text names the columns of a ticket?
 
-Of every matrix, one number a column for each candidate reason: the layer norm before it, the size
-of its inputs, the weights themselves, the gradient at θ0, and what L1 fine-tuning moved. Each ranks
-the columns (γ and β of the norm by their distance from their median); how well a reason names a ticket's columns is the Jaccard similarity of as many of its
-first columns as the ticket has in that matrix.
+Of every matrix, one number a column for each candidate reason: the layer norm before it (γ and β by
+their distance from their median), the size of its inputs, the weights themselves, the gradient at
+θ0, and what L1 fine-tuning moved. Each ranks the columns; how well a reason names a ticket's is the
+Jaccard similarity of as many of its first columns as the ticket has in that matrix.
 """
 
 from __future__ import annotations

@@ -56,9 +56,8 @@ def explain_document(
 
 def reasons_table(compared: Mapping[int, Mapping[str, Similarity]]) -> Table:
     """Per-matrix Jaccard of each reason's first columns and the ticket's, at each k, by kind."""
-    kinds = list(
-        dict.fromkeys(n for s in next(iter(compared.values())).values() for n in s.by_kind)
-    )
+    first = next(iter(compared.values()))
+    kinds = list(dict.fromkeys(kind for one in first.values() for kind in one.by_kind))
     header = ["reason"]
     for k in compared:
         header += [f"k = {k}", "chance", *(f"{kind} ({k})" for kind in kinds)]

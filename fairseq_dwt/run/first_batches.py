@@ -169,7 +169,7 @@ def at_theta0(
     root = task.root
     if task.cfg.attention == "fairseq":
         raise DwtError(
-            f"task.attention: {word} is seen in the projection modules, around which fairseq's "
+            f"task.attention: {word} looks into the projection modules, around which fairseq's "
             "attention goes; leave it at packed"
         )
     _start_at(model, task.pretrained)

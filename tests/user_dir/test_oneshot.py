@@ -33,17 +33,25 @@ def same(one, other):
 def oneshot(small, tmp_path, monkeypatch, capsys):
     """Runs ``fairseq-dwt oneshot`` with the settings of ``train``; returns the ticket."""
 
-    def command(*arguments, config="ticket_rte"):
+    def command(*arguments, config="ticket_rte", word="oneshot"):
         monkeypatch.chdir(small.folder)
         path = str(tmp_path / "command.json")
         settings = ["task.data=data-bin/RTE", "checkpoint.finetune_from_model=model.pt"]
         settings += ["task.num_classes=2", "dataset.batch_size=8", "common.cpu=true"]
         settings += ["model.attention_dropout=0", "model.pooler_dropout=0"]
-        code = main(["oneshot", "--config-name", config, *settings, *arguments, "-o", path])
+        code = main([word, "--config-name", config, *settings, *arguments, "-o", path])
         command.output = capsys.readouterr()
         return Ticket.load(path) if code == 0 else code
 
     return command
+
+
+def test_a_forward_ticket_is_made_and_kept_the_same_way(train, pretrained, oneshot, tmp_path):
+    run = train("ticket_rte", "optimizer.ticket=forward", "optimizer.k=2", folder=tmp_path / "a")
+    whole, used = (Ticket.load(f"{run}/{name}.json") for name in ("forward", "ticket"))
+    assert used == whole.top(2) and whole.origin.method == "forward"
+    assert moved_outside(pretrained, f"{run}/checkpoint_last.pt", used) == []
+    assert oneshot(word="forward") == whole
 
 
 @pytest.mark.parametrize("mode", ["compact", "masked"])
@@ -97,7 +105,7 @@ def test_the_command_finds_the_ticket_of_the_run(train, oneshot, tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--batches", "13"], "expected 13 batches of train data, got 12"),
-    (["task.attention=fairseq"], "task.attention: a one-shot ticket is seen in the projection"),
+    (["task.attention=fairseq"], "task.attention: oneshot looks into the projection"),
     (["optimizer.nonsense=1"], "--config-name ticket_rte: Could not override"),
     (["checkpoint.finetune_from_model=gone.pt"], "found none at"),
     (["task.data=gone"], "task.data: expected a folder that preprocess.py wrote"),

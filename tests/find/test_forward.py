@@ -1,0 +1,81 @@
+"""Forward tickets: the sizes of the matrices' inputs, whatever lays the tokens out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairseq_dwt import DwtError
+from fairseq_dwt.find.forward import InputSizes, find_forward
+from fairseq_dwt.model.encoder import use_sdpa
+from fairseq_dwt.model.packed import use_packed
+from fairseq_dwt.ticket import Origin
+from tests.conftest import WORDS, roberta
+
+ORIGIN = Origin("forward")
+PAD = 1
+
+
+def batch(seed, rows=5, length=7):
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(4, len(WORDS), (rows, length), generator=generator)
+    tokens[:, 0], tokens[0, 4:], tokens[3, 2:] = 0, PAD, PAD
+    return tokens
+
+
+def model_with(lay_out):
+    torch.manual_seed(0)
+    model = roberta(WORDS)
+    lay_out(model)
+    return model.eval()
+
+
+def rms_of_single_rows(model, batches, name):
+    """The same from rows without padding, one at a time."""
+    seen, layer = [], dict(model.named_modules())[f"encoder.sentence_encoder.{name}"]
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, -2)))
+    with torch.no_grad():
+        for tokens in batches:
+            for row in tokens:
+                model(row[row != PAD][None], features_only=True)
+    hook.remove()
+    of_all = torch.cat(seen).square().mean(0).sqrt()
+    return of_all, torch.stack([rows[0] for rows in seen]).square().mean(0).sqrt()
+
+
+@pytest.mark.parametrize("lay_out", [use_sdpa, use_packed])
+def test_padding_is_not_counted_and_the_first_token_is_s(lay_out):
+    model, batches = model_with(lay_out), [batch(0), batch(1)]
+    sizes = InputSizes(model)
+    with sizes:
+        for tokens in batches:
+            sizes.look(tokens.ne(PAD), lambda t=tokens: model(t, features_only=True))
+    for name in ("layers.0.self_attn.k_proj", "layers.1.fc1", "layers.1.fc2"):
+        of_all, of_first = sizes.rms(name)
+        expected = rms_of_single_rows(model, batches, name)
+        torch.testing.assert_close(of_all[:-1].float(), expected[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(of_first[:-1].float(), expected[1], rtol=1e-4, atol=1e-5)
+        assert of_all[-1] == of_first[-1] == 1
+
+
+def test_a_dimension_that_the_norm_blows_up_comes_first():
+    model = model_with(use_packed)
+    with torch.no_grad():
+        model.encoder.sentence_encoder.layers[0].self_attn_layer_norm.weight[3] = 50.0
+    model.train()
+    ticket, history = find_forward(model, PAD, [batch(0), batch(1)], ORIGIN)
+    assert model.training and len(history) == 1
+    assert ticket.matrices["layers.0.fc1"].columns[0] == 3
+    assert ticket.origin.num_batches == 2
+    again, _ = find_forward(model, PAD, [batch(0), batch(1)], ORIGIN)
+    assert again.digest() == ticket.digest()  # without dropout
+
+
+def test_what_is_no_number_and_no_text_are_refused():
+    model = model_with(use_packed)
+    with pytest.raises(DwtError, match="forward: expected some batches of train data, got 0"):
+        find_forward(model, PAD, [], ORIGIN)
+    with torch.no_grad():
+        model.encoder.sentence_encoder.layers[0].self_attn_layer_norm.weight[3] = float("nan")
+    with pytest.raises(DwtError, match="forward: matrix layers.0.fc1: expected finite numbers"):
+        find_forward(model, PAD, [batch(0)], ORIGIN)
