@@ -55,10 +55,11 @@ def reasons(
                 # outliers lie on either side: a small γ keeps a large dimension in bounds
                 values = (values - values.median()).abs()
                 say(reason, matrix, torch.cat([values, values.new_zeros(1)]))
-        of_all, of_first = sizes.rms(matrix.name)
-        say("inputs, all tokens", matrix, of_all)
+        of_tokens, of_means, of_first = sizes.rms(matrix.name)
+        say("inputs, tokens", matrix, of_tokens)
+        say("inputs, means of rows", matrix, of_means)
         say("inputs, <s>", matrix, of_first)
-        say("inputs, both (forward)", matrix, of_all + of_first)
+        say("means and <s> (forward)", matrix, sizes.scores(matrix.name))
         say("weights", matrix, _columns(pretrained.tensors, matrix).norm(dim=0))
         say("gradient (one-shot)", matrix, gradients[matrix.name].sqrt())
         if tuned is not None:

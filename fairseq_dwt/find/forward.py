@@ -1,10 +1,11 @@
 """Forward tickets: the columns whose inputs are largest, from weights and unlabeled text alone.
 
-Which columns L1 lets through is decided by inputs that carry outlier dimensions: dW = dyᵀ[x, 1], so
-that a column whose input is large at every token, or at ``<s>`` (a massive activation, which acts
-as a bias), has a large gradient whatever the loss. Of each matrix, rank the columns by
+A weight that L1 lets through has a large gradient, and of dW = dyᵀ[x, 1] one factor is known
+without a loss: the input. Where dy is much the same over a row's tokens, column j gets the row's
+mean of x_j; where it is that of ``<s>`` alone, which the head reads, x_j there, of which massive
+activations act as a bias. Of each matrix, rank the columns by
 
-    s_j = rms over all tokens of x_j + rms over the first tokens of x_j
+    s_j = rms over rows of (mean over the row's tokens of x_j) + rms over rows of (x_j at ``<s>``)
 
 where the bias is the column whose input is 1, s = 2. There is no loss, no label and no backward
 pass.
@@ -33,7 +34,8 @@ class InputSizes:
         layers: the linear layers of the model's ticket matrices; by default a RoBERTa's.
 
     Attributes:
-        of_all: ``{matrix name: Σ x_j²}`` over real tokens, fp64 (in_features,), on the CPU.
+        of_tokens: ``{matrix name: Σ x_j²}`` over real tokens, fp64 (in_features,), on the CPU.
+        of_means: the same over rows, of each row's mean of x_j.
         of_first: the same over each row's first token.
         tokens, rows: ``{matrix name: how many}`` were added.
     """
@@ -43,8 +45,9 @@ class InputSizes:
         self._layers = ticket_layers(parameter_shapes(model)) if layers is None else layers
         self.matrices: dict[str, Matrix] = {m.name: m for m in self._layers.values()}
         widths = {name: m.in_features for name, m in self.matrices.items()}
-        self.of_all = {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()}
-        self.of_first = {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()}
+        self.of_tokens, self.of_means, self.of_first = (
+            {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()} for _ in range(3)
+        )
         self.tokens, self.rows = dict.fromkeys(widths, 0), dict.fromkeys(widths, 0)
         self._real: Tensor | None = None
 
@@ -79,23 +82,34 @@ class InputSizes:
                 x = x.transpose(0, 1)[real]
             lengths = real.sum(1)
             firsts = x[lengths.cumsum(0) - lengths]
-            self.of_all[name] += x.square().sum(0).double().cpu()
-            self.of_first[name] += firsts.square().sum(0).double().cpu()
+            row = torch.arange(len(real), device=x.device).repeat_interleave(lengths)
+            means = x.new_zeros(firsts.shape).index_add_(0, row, x) / lengths[:, None]
+            for sums, part in (
+                (self.of_tokens, x),
+                (self.of_means, means),
+                (self.of_first, firsts),
+            ):
+                sums[name] += part.square().sum(0).double().cpu()
             self.tokens[name] += len(x)
             self.rows[name] += len(firsts)
 
         return see
 
-    def rms(self, name: str) -> tuple[Tensor, Tensor]:
-        """Root mean squares of a matrix's inputs over all tokens, and over first tokens.
+    def rms(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Root mean squares of a matrix's inputs: over tokens, of rows' means, of first tokens.
 
         Returns:
             fp64 (in_features + 1,) each; the last is the bias, 1.
         """
-        one = torch.ones(1, dtype=torch.float64)
-        of_all = (self.of_all[name] / max(self.tokens[name], 1)).sqrt()
-        of_first = (self.of_first[name] / max(self.rows[name], 1)).sqrt()
-        return torch.cat([of_all, one]), torch.cat([of_first, one])
+        one, rows = torch.ones(1, dtype=torch.float64), max(self.rows[name], 1)
+        of_tokens = (self.of_tokens[name] / max(self.tokens[name], 1)).sqrt()
+        of_means, of_first = ((s[name] / rows).sqrt() for s in (self.of_means, self.of_first))
+        return torch.cat([of_tokens, one]), torch.cat([of_means, one]), torch.cat([of_first, one])
+
+    def scores(self, name: str) -> Tensor:
+        """s_j of a matrix's columns, fp64 (in_features + 1,)."""
+        _, of_means, of_first = self.rms(name)
+        return of_means + of_first
 
     def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
         """The columns of each matrix by s_j, descending; ties go to the lower index.
@@ -103,7 +117,7 @@ class InputSizes:
         Raises:
             DwtError: an input is not finite.
         """
-        scores = {name: sum(self.rms(name), torch.zeros(1)) for name in self.matrices}
+        scores = {name: self.scores(name) for name in self.matrices}
         return rank(scores, {n: m.shape for n, m in self.matrices.items()}, origin, limit)
 
 

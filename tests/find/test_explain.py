@@ -69,8 +69,8 @@ def test_the_command_writes_a_page_with_every_reason(explain, one_of_each, tmp_p
     code, said, data = explain("--tuned", str(one_of_each / "tuned.pt"))
     assert code == 0, said.err
     reasons = {
-        "norm's γ", "norm's β", "inputs, all tokens", "inputs, <s>", "inputs, both (forward)",
-        "weights", "gradient (one-shot)", "moved by L1",
+        "norm's γ", "norm's β", "inputs, tokens", "inputs, means of rows", "inputs, <s>",
+        "means and <s> (forward)", "weights", "gradient (one-shot)", "moved by L1",
     }  # fmt: skip
     assert set(data["reasons"]) == set(data["overlaps"]["3"]) == reasons
     # what was moved was the ticket, so that this reason names it whole

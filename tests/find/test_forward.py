@@ -39,8 +39,8 @@ def rms_of_single_rows(model, batches, name):
             for row in tokens:
                 model(row[row != PAD][None], features_only=True)
     hook.remove()
-    of_all = torch.cat(seen).square().mean(0).sqrt()
-    return of_all, torch.stack([rows[0] for rows in seen]).square().mean(0).sqrt()
+    of_rows = [torch.stack([row.mean(0) for row in seen]), torch.stack([row[0] for row in seen])]
+    return [part.square().mean(0).sqrt() for part in (torch.cat(seen), *of_rows)]
 
 
 @pytest.mark.parametrize("lay_out", [use_sdpa, use_packed])
@@ -51,11 +51,11 @@ def test_padding_is_not_counted_and_the_first_token_is_s(lay_out):
         for tokens in batches:
             sizes.look(tokens.ne(PAD), lambda t=tokens: model(t, features_only=True))
     for name in ("layers.0.self_attn.k_proj", "layers.1.fc1", "layers.1.fc2"):
-        of_all, of_first = sizes.rms(name)
-        expected = rms_of_single_rows(model, batches, name)
-        torch.testing.assert_close(of_all[:-1].float(), expected[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(of_first[:-1].float(), expected[1], rtol=1e-4, atol=1e-5)
-        assert of_all[-1] == of_first[-1] == 1
+        found, expected = sizes.rms(name), rms_of_single_rows(model, batches, name)
+        for part, alone in zip(found, expected):
+            torch.testing.assert_close(part[:-1].float(), alone, rtol=1e-4, atol=1e-5)
+            assert part[-1] == 1
+        torch.testing.assert_close(sizes.scores(name), found[1] + found[2])
 
 
 def test_a_dimension_that_the_norm_blows_up_comes_first():

@@ -38,7 +38,13 @@ def test_a_row_makes_its_command(small, mask, tmp_path, capsys):
         main(["--help"])
     listed = capsys.readouterr().out
     assert all(word in listed for word in METHODS if METHODS[word].find is not None)
-    assert WORDS == ("random", "oneshot", "forward", "bitfit", "weight_norm")  # bottom needs a checkpoint
+    assert WORDS == (
+        "random",
+        "oneshot",
+        "forward",
+        "bitfit",
+        "weight_norm",
+    )  # bottom needs a checkpoint
     for word, options in {"random": ["-k", "2"], "bitfit": []}.items():
         path = str(tmp_path / f"{word}.json")
         assert main([word, "--init", small.init, *options, "-o", path]) == 0
