@@ -12,6 +12,7 @@ from torch import Tensor
 from .checkpoint import (
     Pretrained,
     Tuned,
+    cast,
     fingerprint,
     fp32_weights,
     load_checkpoint,
@@ -20,7 +21,7 @@ from .checkpoint import (
 )
 from .errors import DwtError
 from .model.names import ticket_matrices
-from .model.roberta import canonical_name, is_copy
+from .model.roberta import canonical_name, is_copy, split_projections
 from .train.halves import HALVES, KEY
 
 #: What fairseq saves as if it were weights: its code's version, an uninitialised number.
@@ -51,7 +52,7 @@ class AnyPretrained:
         state = load_checkpoint(self.path) if state is None else state
         self.tensors = {
             name: tensor
-            for name, tensor in state["model"].items()
+            for name, tensor in split_projections(state["model"]).items()
             if tensor.is_floating_point() and not is_copy(name) and not name.endswith(_NO_WEIGHTS)
         }
         self.matrices = ticket_matrices({n: t.shape for n, t in self.tensors.items()})
@@ -93,9 +94,9 @@ class AnyTuned:
     def __init__(self, path: str, pretrained: AnyPretrained, state: Mapping[str, Any]):
         self.path = path
         self.dtype, names = dtype_of(state), names_of(state)
-        known = {n: names.get(n, n) for n in state["model"]}
+        known = {n: given_name(n, names) for n in state["model"]}
         ours = {n: c for n, c in known.items() if c in pretrained.tensors}
-        self.tensors = {c: state["model"][n].to(self.dtype) for n, c in ours.items()}
+        self.tensors = {c: cast(path, n, state["model"][n], self.dtype) for n, c in ours.items()}
         self.head = {n: t for n, t in state["model"].items() if n not in ours}
         half = (state.get("task_state") or {}).get(KEY)
         copies = {known.get(n, n): t for n, t in fp32_weights(half, path).items()}
@@ -119,12 +120,27 @@ def names_of(state: Mapping[str, Any]) -> dict[str, str]:
     return {n: c for n, c in told.items() if isinstance(n, str) and isinstance(c, str)}
 
 
+def given_name(name: str, names: Mapping[str, str]) -> str:
+    """The name in θ0's file of a tensor of the model: what the run told, where it told anything.
+
+    Of a tied parameter a run tells one name, and nothing of buffers. So a tensor that it says
+    nothing of is θ0's only where its parameter is no head: where no module of its name is one.
+    """
+    if name in names or not names:
+        return names.get(name, name)
+    stack = name.partition(".")[0]
+    return name if any(told.startswith(f"{stack}.") for told in names) else f"{name} (of no file)"
+
+
 def open_tuned(path: str, pretrained: Pretrained | AnyPretrained) -> Tuned | AnyTuned:
-    """A fine-tuned checkpoint of this base."""
+    """A fine-tuned checkpoint of this base, whose matrices are then those that the model has."""
     state = load_checkpoint(path)
     if isinstance(pretrained, Pretrained):
         return Tuned(path, state)
-    return AnyTuned(path, pretrained, state)
+    tuned = AnyTuned(path, pretrained, state)
+    # of a whole model's file a recipe may take the encoder alone
+    pretrained.matrices = [m for m in pretrained.matrices if m.weight in tuned.tensors]
+    return tuned
 
 
 def open_pretrained(path: str) -> Pretrained | AnyPretrained:

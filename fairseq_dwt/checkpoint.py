@@ -184,13 +184,13 @@ class Tuned:
             self.dtype = torch.bfloat16
         elif common.get("fp16"):
             self.dtype = torch.float16
-        self.tensors = {name: self._cast(name, tensor) for name, tensor in tensors.items()}
+        self.tensors = {n: cast(path, n, tensor, self.dtype) for n, tensor in tensors.items()}
         half = (state.get("task_state") or {}).get(KEY)
         copies = model_tensors(fp32_weights(half, path))
         self.theta = {**self.tensors, **copies}
         self.counts_rounded = self.dtype in HALVES and not copies
         lm_head = lm_head_tensors(state["model"])
-        self.lm_head = {name: self._cast(name, tensor) for name, tensor in lm_head.items()}
+        self.lm_head = {n: cast(path, n, tensor, self.dtype) for n, tensor in lm_head.items()}
         self.settings = section(state, "task")
         self.dataset_settings = section(state, "dataset")
         self.sentences: int | None = (state.get("task_state") or {}).get("sentences")
@@ -199,16 +199,18 @@ class Tuned:
         history = state.get("optimizer_history") or [{}]
         self.num_updates: int | None = history[-1].get("num_updates")
 
-    def _cast(self, name: str, tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point() or tensor.dtype == self.dtype:
-            return tensor
-        cast = tensor.to(self.dtype)
-        if not torch.equal(cast.to(tensor.dtype).nan_to_num(), tensor.nan_to_num()):
-            raise DwtError(
-                f"{self.path}: {name}: expected values of {self.dtype}, in which its settings say "
-                "it was trained, got others (averaged checkpoints?); name a checkpoint as trained"
-            )
-        return cast
+
+def cast(path: str, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of a checkpoint in the dtype that it was trained in (DwtError: it has others)."""
+    if not tensor.is_floating_point() or tensor.dtype == dtype:
+        return tensor
+    found = tensor.to(dtype)
+    if not torch.equal(found.to(tensor.dtype).nan_to_num(), tensor.nan_to_num()):
+        raise DwtError(
+            f"{path}: {name}: expected values of {dtype}, in which its settings say it was "
+            "trained, got others (averaged checkpoints?); name a checkpoint as trained"
+        )
+    return found
 
 
 def section(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:

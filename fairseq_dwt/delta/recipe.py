@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..any_checkpoint import AnyPretrained, dtype_of, names_of
+from ..any_checkpoint import AnyPretrained, dtype_of, given_name, names_of
 from ..checkpoint import Pretrained, load_checkpoint
 from ..errors import DwtError
 from ..files import read_safetensors, replacing
@@ -119,7 +119,7 @@ def export_recipe(
     seen: dict[tuple[int, torch.Size], str] = {}
     own: dict[str, Tensor] = {}
     for name, tensor in model.items():
-        canonical = names.get(name, name)
+        canonical = given_name(name, names)
         init = base.get(canonical)
         memory = (tensor.data_ptr(), tensor.shape)
         if tensor.numel() and memory in seen:

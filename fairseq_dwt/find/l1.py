@@ -120,10 +120,11 @@ def _layer_parameters(
     if covered is None:
         covered = anatomy_of(model).covered
     for name, parameter in model.named_parameters():
-        # data parallel puts a prefix in front
-        canonical = covered.get(name) or covered.get(name.removeprefix("module."))
-        if canonical is not None and parameter.requires_grad:
-            yield canonical, parameter
+        # data parallel puts prefixes in front, one a wrapper
+        while name not in covered and name.startswith("module."):
+            name = name.removeprefix("module.")
+        if name in covered and parameter.requires_grad:
+            yield covered[name], parameter
 
 
 def first_difference(model: nn.Module, init: Mapping[str, Tensor]) -> str | None:

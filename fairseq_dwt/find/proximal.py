@@ -46,5 +46,7 @@ def step_size(group: dict[str, Any], state: dict[str, Any]) -> Tensor | float:
     lr, squares = float(group["lr"]), state.get("exp_avg_sq")
     if squares is None or "betas" not in group:
         return lr
-    correction = 1 - group["betas"][1] ** float(state["step"])
+    # apex's optimizers count steps in the group, and may keep squares in fp16, scaled
+    squares = squares.float() * float(state.get("exp_avg_sq_scale", 1.0))
+    correction = 1 - group["betas"][1] ** float(state["step"] if "step" in state else group["step"])
     return lr / (squares / correction).sqrt_().add_(group["eps"])

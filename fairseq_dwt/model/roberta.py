@@ -100,14 +100,23 @@ def model_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         canonical = canonical_name(name)
         if canonical is None:
             continue
-        prefix, _, last = canonical.rpartition(".")
-        if last in ("in_proj_weight", "in_proj_bias"):
+        tensors[canonical] = tensor
+    return split_projections(tensors)
+
+
+def split_projections(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``….in_proj_weight`` of files of 2019 as q, k and v, as fairseq splits it: views, no copy."""
+    split = {}
+    for name, tensor in tensors.items():
+        prefix, _, last = name.rpartition(".")
+        # fairseq 0.12.2's copies, of the same last name, lie beside the layer's modules
+        if prefix.endswith("_attn") and last in ("in_proj_weight", "in_proj_bias"):
             part_name = last[len("in_proj_") :]
             for projection, part in zip("qkv", tensor.chunk(3)):
-                tensors[f"{prefix}.{projection}_proj.{part_name}"] = part
+                split[f"{prefix}.{projection}_proj.{part_name}"] = part
         else:
-            tensors[canonical] = tensor
-    return tensors
+            split[name] = tensor
+    return split
 
 
 def lm_head_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,12 +9,14 @@ import fairseq.options
 import fairseq_cli.train
 from omegaconf import DictConfig
 
-from ..recipe.settings import add_flags, add_section
-from ..recipe.trainer import make_trainer, refuse_megatron
+from ..errors import DwtError
+from ..recipe.settings import add_flags, add_section, take_settings
+from ..recipe.trainer import make_trainer
 
-_add, _convert = (
+_add, _convert, _megatron = (
     fairseq.options.add_checkpoint_args,
     fairseq_cli.train.convert_namespace_to_omegaconf,
+    fairseq_cli.train.MegatronTrainer,
 )
 
 
@@ -37,4 +39,9 @@ def trainer(*args: Any) -> Any:
 
 def megatron_trainer(*args: Any) -> Any:
     """fairseq's own, but for a ticket (DwtError)."""
-    return refuse_megatron(*args)
+    if take_settings(args[0]) is not None:
+        raise DwtError(
+            "common.model_parallel_size: Megatron splits each matrix over workers, where no column "
+            "of a ticket is whole; set it to 1"
+        )
+    return _megatron(*args)

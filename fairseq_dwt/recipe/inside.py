@@ -12,6 +12,7 @@ from fairseq import utils
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, OmegaConf
 
+from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..find.oneshot import find_ticket
 from ..optim.dominant_ticket import DominantTicketConfig
@@ -19,6 +20,7 @@ from ..run.first_batches import ONESHOT, log_settling, train_batches
 from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
 from ..run.resume import checkpoint_to_resume
 from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
+from ..train.compact import write_back
 from .settings import TicketSettings
 from .theta0 import Theta0
 
@@ -109,6 +111,39 @@ def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
     return OmegaConf.create(node)
 
 
+def check_folder(cfg: DictConfig, key: str, stage: int) -> None:
+    """Refuse to go on from another kind of run's checkpoint (DwtError).
+
+    Args:
+        cfg: fairseq's whole config.
+        key: where a checkpoint says what its run was.
+        stage: 1 or 2.
+    """
+    path = checkpoint_to_resume(cfg)
+    if path is None:
+        return
+    told = load_checkpoint(path).get(key)
+    was = told.get("stage", stage) if isinstance(told, dict) else "no ticket run"
+    if was != stage:
+        got = was if told is None else f"stage {was}"
+        raise DwtError(
+            f"{path}: expected a checkpoint of stage {stage} to go on from, got one of {got}; "
+            "choose another checkpoint.save_dir"
+        )
+
+
+def hold_statistics(model: torch.nn.Module, head: frozenset[str]) -> None:
+    """Keep the running statistics of batch norms that are no head's: they would move with text."""
+    for name, module in model.named_modules():
+        ours = any(parameter.startswith(f"{name}.") for parameter in head)
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not ours:
+            module.register_forward_pre_hook(_hold)
+
+
+def _hold(norm: torch.nn.Module, _inputs: Any) -> None:
+    norm.eval()
+
+
 def record(cfg: DictConfig, ticket: AnyTicket) -> None:
     """Keep the ticket beside the checkpoints; refuse those of a run inside another one."""
     folder = cfg.checkpoint.save_dir
@@ -121,9 +156,26 @@ def record(cfg: DictConfig, ticket: AnyTicket) -> None:
         )
     if is_master(cfg.distributed_training):
         os.makedirs(folder, exist_ok=True)
+        if kept is not None and not resumes:
+            os.remove(kept)  # of an earlier run, perhaps of the other kind
         ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
 
 
 def _set_num_updates(model: Any, number: int) -> None:
     if hasattr(model, "set_num_updates"):
         model.set_num_updates(number)
+
+
+def depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any) -> Any:
+    """A loss without a gradient, as where layerdrop skips every layer, has zero gradients."""
+    loss, *rest = output
+    if not criterion.training or not torch.is_grad_enabled() or loss.requires_grad:
+        return None
+    trained = (p for p in model.parameters() if p.requires_grad)
+    return (loss + sum(p.flatten()[0] * 0 for p in trained), *rest)
+
+
+def step_and_write_back(step: Any, optimizer: Any, model: Any, update_num: int) -> None:
+    """The task's step, and the weights of compact layers brought up to date."""
+    step(optimizer, model, update_num)
+    write_back(model)

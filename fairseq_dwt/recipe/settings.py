@@ -68,6 +68,8 @@ class TicketSettings:
             )
         if self.l1_lambda is not None and not self.l1_lambda >= 0:
             raise DwtError(f"ticket.l1_lambda: expected a number ≥ 0, got {self.l1_lambda}")
+        if not self.sigma > 0:
+            raise DwtError(f"ticket.sigma: expected a number > 0, got {self.sigma}")
         for name, allowed in (("step", STEPS), ("mode", ("compact", "masked"))):
             if getattr(self, name) not in allowed:
                 raise DwtError(

@@ -60,7 +60,7 @@ def file_of(root: DictConfig) -> tuple[str, bool]:
     """
     checkpoint, model = root.checkpoint, root.model
     started = {"checkpoint.finetune_from_model": checkpoint.finetune_from_model}
-    if not checkpoint.restore_file.endswith(CHECKPOINT_LAST):
+    if checkpoint.restore_file != CHECKPOINT_LAST:
         started["checkpoint.restore_file"] = checkpoint.restore_file
     built = {f"model.{name}": _setting(model, name) for name in BUILD_FILES}
     named = {name: path for name, path in {**started, **built}.items() if path}

@@ -6,9 +6,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
-import fairseq_cli.train
 import torch
 from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
@@ -29,9 +29,20 @@ from ..run.folder import TICKET
 from ..run.precision import refuse_sharding, settle_precision
 from ..ticket import AnyTicket, origin_of
 from ..train import halves
-from ..train.compact import make_compact, write_back
+from ..train.compact import make_compact
 from ..train.masked import freeze_outside, trained_parts
-from .inside import around, one_shot, plain, record, with_name, without_ours
+from .inside import (
+    around,
+    check_folder,
+    depend_on,
+    hold_statistics,
+    one_shot,
+    plain,
+    record,
+    step_and_write_back,
+    with_name,
+    without_ours,
+)
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
@@ -39,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 #: Where a checkpoint says which parameter is which of θ0's file.
 KEY = "ticket"
+_SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
 #: More than this share of weights beyond σ is no ticket.
 _MOST = 0.5
 
@@ -73,13 +85,19 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         *args: Any,
     ):
         self.settings, self._written_at = settings, None
+        self._stage = 1 if settings.file is None else 2
         self._inside: AnyTicket | None = None
         if getattr(cfg.optimizer, "_name", None) == "composite":
             raise DwtError(
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
                 "groups and a ticket's marks use the same attribute; set another"
             )
-        self._recipe = {"optimizer": cfg.optimizer}
+        self._recipe = {
+            "optimizer": cfg.optimizer,
+            # what is changed below
+            "common": {_SEPARATE: cfg.common[_SEPARATE]},
+            "checkpoint": {_ON_ALL: cfg.checkpoint[_ON_ALL]},
+        }
         if OmegaConf.is_config(cfg.optimizer):
             self._recipe["optimizer"] = plain(cfg.optimizer)
         with open_dict(cfg):
@@ -88,18 +106,20 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             if settings.file is not None:
                 # taken out: older OmegaConfs keep the class of what is replaced
                 cfg["optimizer"] = around(cfg.pop("optimizer"), settings, cfg.optimization.lr)
-            cfg.common.fp16_no_flatten_grads = True
+            cfg.common[_SEPARATE] = True
         # fairseq's broadcast of the file to other workers fails with torch 2.6 and later
-        cfg.checkpoint.load_checkpoint_on_all_dp_ranks = True
+        cfg.checkpoint[_ON_ALL] = True
         settle_precision(cfg)
         refuse_sharding(cfg)
+        check_folder(cfg, KEY, self._stage)
         self.theta0: Theta0 = read(model, cfg)
         use_modules(model)
+        hold_statistics(model, self.theta0.anatomy.head)
         if settings.file is None:
             criterion = self._stage_1(task, model, criterion)
         else:
             self._stage_2(cfg, task, model, criterion)
-        criterion.register_forward_hook(functools.partial(_depend_on, model))
+        criterion.register_forward_hook(functools.partial(depend_on, model))
         super().__init__(cfg, task, model, criterion, *args)
 
     # -- stage 1: find a ticket --------------------------------------------------------------------
@@ -110,9 +130,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trained)
         self._say("stage 1", sum(v.numel() for v in self.theta0.values.values()), model)
-        distance = InitDistance(
-            self.theta0.values, self.theta0.pretrained.path, self.theta0.anatomy.covered
-        )
+        distance = InitDistance(self.theta0.values, self.theta0.pretrained.path, anatomy.covered)
         pulls = self.settings.step == "subgradient"
         return L1ToInit.around(criterion, task, self.settings.l1_lambda or 0.0, distance, pulls)
 
@@ -144,12 +162,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             if canonical is not None:
                 theta[canonical] = copies.get(parameter, parameter.detach())
         dtype = next(self.get_model().parameters()).dtype
-
-        def at_init(name: str) -> torch.Tensor:
-            return theta0.values[name].to(dtype)
-
         matrices, sigma = theta0.pretrained.matrices, self.settings.sigma
-        moved = Movement(matrices, at_init, theta.__getitem__, sigma)
+        moved = Movement(matrices, lambda n: theta0.values[n].to(dtype), theta.__getitem__, sigma)
         known = {"sigma": sigma, "l1_lambda": self.settings.l1_lambda, "num_updates": updates}
         ticket = moved.ticket(origin_of("dominant", theta0.pretrained, **known))
         path = os.path.join(self.cfg.checkpoint.save_dir, TICKET)
@@ -172,6 +186,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
 
     def _stage_2(self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any) -> None:
         settings, anatomy = self.settings, self.theta0.anatomy
+        self.theta0 = replace(self.theta0, values={})  # of stage 1 alone; as large as the model
         assert settings.file is not None
         if settings.file == FORWARD:
             raise DwtError(
@@ -203,10 +218,15 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         shapes = {n: p.numel() for n, p in model.named_parameters()}
         head = sum(shapes[name] for name in anatomy.head)
         own = sum(p.numel() for p in criterion.parameters() if p.requires_grad)
+        if trained + head + own == 0:
+            raise DwtError(
+                f"ticket.file: {settings.file}: expected a ticket with columns, or a model with a "
+                "head to train, got neither; lower ticket.l1_lambda in stage 1"
+            )
         with open_dict(cfg):
             cfg.optimizer.trained_entries = trained + head + own
         self._say(f"stage 2, ticket {ticket.origin.method}", trained, model)
-        task.optimizer_step = functools.partial(_step_and_write_back, task.optimizer_step)
+        task.optimizer_step = functools.partial(step_and_write_back, task.optimizer_step)
 
     def _say(self, what: str, trained: int, model: torch.nn.Module) -> None:
         theta0 = self.theta0
@@ -232,7 +252,9 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As fairseq, and the fp32 copies of half precision."""
         extra = super().load_checkpoint(filename, *args, **kwargs)
-        if extra is not None and halves.stepped(self.optimizer):
+        # of θ0's own file, perhaps a stage 1's, the rounded weights are θ0
+        starts = os.path.abspath(filename) == self.theta0.pretrained.path
+        if extra is not None and not starts and halves.stepped(self.optimizer):
             kept = checkpoint_utils.load_checkpoint_to_cpu(filename).get("task_state") or {}
             named = self.get_model().named_parameters()
             halves.load_state(kept.get(halves.KEY) or {}, self.optimizer, named)
@@ -243,21 +265,23 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         self._write_ticket()
         super().begin_valid_epoch(epoch)
 
-    def save_checkpoint(self, filename: str, extra_state: Any) -> None:
+    def save_checkpoint(self, filename: str, extra_state: Any) -> Any:
         """As fairseq; stage 1's ticket of the same weights goes beside it."""
         self._write_ticket()
-        super().save_checkpoint(filename, extra_state)
+        return super().save_checkpoint(filename, extra_state)
 
     def state_dict(self) -> dict[str, Any]:
         """A checkpoint whose settings are the recipe's own: fairseq loads it without us."""
         state: dict[str, Any] = super().state_dict()
         cfg = {name: without_ours(section) for name, section in state["cfg"].items()}
-        cfg["optimizer"] = self._recipe["optimizer"]
-        cfg["common"]["user_dir"] = self.settings.user_dir
+        cfg["optimizer"] = without_ours(self._recipe["optimizer"])
+        cfg["common"].update(self._recipe["common"], user_dir=self.settings.user_dir)
+        cfg["checkpoint"].update(self._recipe["checkpoint"])
         state["cfg"] = cfg
         state[KEY] = {
             "names": dict(self.theta0.names),
             "init": os.path.basename(self.theta0.pretrained.path),
+            "stage": self._stage,
         }
         named = self.get_model().named_parameters()
         half = halves.state(self.optimizer, named, weights=self.settings.file is None)
@@ -268,33 +292,6 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         return state
 
 
-def _depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any) -> Any:
-    """A loss without a gradient, as where layerdrop skips every layer, has zero gradients."""
-    loss, *rest = output
-    if not criterion.training or not torch.is_grad_enabled() or loss.requires_grad:
-        return None
-    trained = (p for p in model.parameters() if p.requires_grad)
-    return (loss + sum(p.flatten()[0] * 0 for p in trained), *rest)
-
-
 def _inner(optimizer: Any) -> Any:
     """What steps the parameters, or their fp32 copies in half precision."""
     return getattr(optimizer, "fp32_optimizer", optimizer)
-
-
-def _step_and_write_back(step: Any, optimizer: Any, model: Any, update_num: int) -> None:
-    step(optimizer, model, update_num)
-    write_back(model)
-
-
-def refuse_megatron(cfg: DictConfig, *args: Any) -> Trainer:
-    """Megatron's own trainer, but for a ticket (DwtError)."""
-    if take_settings(cfg) is not None:
-        raise DwtError(
-            "common.model_parallel_size: Megatron splits each matrix over workers, where no column "
-            "of a ticket is whole; set it to 1"
-        )
-    return _MEGATRON(cfg, *args)
-
-
-_MEGATRON = fairseq_cli.train.MegatronTrainer

@@ -251,7 +251,7 @@ def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
 def train_batches(task: Any, model: Any, root: DictConfig) -> Iterator[Any]:
     """The first epoch's batches, as fairseq's trainer makes them for one worker."""
     settings = root.dataset
-    task.load_dataset(settings.train_subset, epoch=1)
+    task.load_dataset(settings.train_subset, epoch=1, combine=True)  # as the trainer
     batches = task.get_batch_iterator(
         dataset=task.dataset(settings.train_subset),
         max_tokens=settings.max_tokens,

@@ -57,14 +57,16 @@ def to_file(state: dict[str, Any], layout: Layout) -> dict[str, Any]:
     Returns:
         the same with ``trained_entries``, the number of each parameter's trained entries.
     """
-    reduced = {}
+    reduced, moments = {}, {}
     for index, values in state["state"].items():
         shape = layout.shapes[index]
+        moments[index] = [key for key, value in values.items() if _is_moment(value, shape)]
         reduced[index] = {
-            key: layout.gather(index, value) if _is_moment(value, shape) else value
+            key: layout.gather(index, value) if key in moments[index] else value
             for key, value in values.items()
         }
-    return {**state, "state": reduced, "trained_entries": list(layout.sizes)}
+    sizes = list(layout.sizes)
+    return {**state, "state": reduced, "trained_entries": sizes, "moments": moments}
 
 
 def from_file(saved: dict[str, Any], layout: Layout, like: dict[str, Any]) -> dict[str, Any]:
@@ -86,14 +88,16 @@ def from_file(saved: dict[str, Any], layout: Layout, like: dict[str, Any]) -> di
             f"{sum(sizes):,}; this run trains another ticket: choose another hydra.run.dir"
         )
     states: list[State] = [saved["state"].get(i, {}) for i in range(len(sizes))]
+    # a factored moment can be as long as there are trained entries; older files do not say
+    told: dict[int, list[str]] | None = saved.get("moments")
     if sizes != layout.sizes:
-        states = _regroup(states, sizes, layout.sizes)
+        states, told = _regroup(states, sizes, layout.sizes), None
     restored = {}
     for index, state in enumerate(states):
         size, shape = layout.sizes[index], layout.shapes[index]
         restored[index] = {
             key: layout.scatter(index, value, torch.zeros(shape, dtype=value.dtype))
-            if _is_moment(value, (size,))
+            if _is_moment(value, (size,)) and (told is None or key in told.get(index, []))
             else value
             for key, value in state.items()
         }
