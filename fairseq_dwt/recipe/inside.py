@@ -24,6 +24,9 @@ from ..train.compact import write_back
 from .settings import TicketSettings
 from .theta0 import Theta0
 
+#: Beyond any recipe's first updates.
+_LATE = 2**31
+
 
 def one_shot(
     theta0: Theta0, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
@@ -43,8 +46,10 @@ def one_shot(
 
     def loss(sample: Any) -> torch.Tensor:
         sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
-        total, size, _ = criterion(model, sample)
-        return total / size
+        optimizer = _Losses()
+        # the task's own step; what a recipe freezes for its first updates is looked at too
+        _, size, _ = task.train_step(sample, model, criterion, optimizer, _LATE)
+        return optimizer.total() / size
 
     origin = origin_of(ONESHOT, theta0.pretrained, seed=cfg.common.seed)
     training, drawn = model.training, np.random.get_state()
@@ -53,8 +58,6 @@ def one_shot(
     try:
         with torch.random.fork_rng():
             utils.set_torch_seed(cfg.common.seed)
-            # what a recipe freezes for its first updates is looked at too
-            _set_num_updates(model, 2**31)
             batches = (b for b in train_batches(task, model, cfg) if b)
             layers = theta0.anatomy.layers
             ticket, _ = find_ticket(model, loss, batches, origin, None, log_settling, layers)
@@ -73,6 +76,19 @@ def plain(section: Any) -> Any:
     if OmegaConf.is_config(section):
         return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
     return section if isinstance(section, dict) else vars(section)
+
+
+class _Losses:
+    """What a task takes for its optimizer: it keeps the losses, and steps nothing."""
+
+    def __init__(self) -> None:
+        self._losses: list[torch.Tensor] = []
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self._losses.append(loss)
+
+    def total(self) -> torch.Tensor:
+        return torch.stack(self._losses).sum()
 
 
 def without_ours(section: Any) -> Any:

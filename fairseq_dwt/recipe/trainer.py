@@ -252,6 +252,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As fairseq, and the fp32 copies of half precision."""
         extra = super().load_checkpoint(filename, *args, **kwargs)
+        if extra is not None and not self.cfg.ema.store_ema:
+            extra.pop("ema", None)  # the whole model, which fairseq would hold to the run's end
         # of θ0's own file, perhaps a stage 1's, the rounded weights are θ0
         starts = os.path.abspath(filename) == self.theta0.pretrained.path
         if extra is not None and not starts and halves.stepped(self.optimizer):

@@ -87,6 +87,15 @@ def test_stage_1_finds_the_columns_of_fp32(folder, tmp_path):
         assert similarity(whole.top(3), ticket.top(3)).per_matrix > 0.8, half
 
 
+def test_from_a_half_precision_stage_1_nothing_has_moved_yet(folder, tmp_path):
+    """Its fp32 copies are no θ of the run that starts there; its rounded weights are θ0."""
+    first, then = str(tmp_path / "first"), str(tmp_path / "then")
+    train(folder, first, *STEPS, *HALVES["bf16"], *ticket_run(l1_lambda=1e-7))
+    more = ["--lr", "1e-12", "--max-update", "2", *HALVES["bf16"], *ticket_run(l1_lambda=1e-7)]
+    start = ["--finetune-from-model", f"{first}/checkpoint_last.pt"]
+    assert "for 0 of" in train(folder, then, *more, *start)
+
+
 def test_one_shot_finds_the_file_of_fp32(folder, tmp_path):
     run = [*STEPS, *ticket_run(file="oneshot", k=2)]
     python("-m", "fairseq_cli.train", *command(str(tmp_path / "fp32"), *run), cwd=folder)

@@ -12,7 +12,7 @@ from fairseq_dwt.find.l1 import InitDistance
 from fairseq_dwt.find.proximal import step_size
 from fairseq_dwt.recipe.inside import hold_statistics
 from fairseq_dwt.ticket import Ticket
-from tests.recipe.families import FAMILIES, prepare, ticket_run
+from tests.recipe.families import FAMILIES, Family, prepare, sizes, ticket_run
 
 STEPS = ["--lr", "0.003", "--max-update"]
 
@@ -136,3 +136,16 @@ def test_files_of_2019_hold_three_projections_in_one(lm, tmp_path, capsys):
     tuned = ["--init", fused.path, "--tuned", f"{folder}/fused/checkpoint_last.pt"]
     assert main(["verify", *tuned, "--ticket", f"{folder}/fused/ticket.json"]) == 0
     assert main(["export", *tuned, "-o", str(tmp_path / "d.safetensors")]) == 0
+
+
+def test_one_shot_takes_the_tasks_own_step(tmp_path):
+    """Of a Levenshtein Transformer, whose step puts noise into the batch first."""
+    prepare(FAMILIES["translation"], tmp_path)
+    lev = "--task translation_lev --arch levenshtein_transformer --criterion nat_loss".split()
+    lev += "--noise random_delete --share-all-embeddings --max-tokens 300".split()
+    lev = Family(["mt-b", *lev, *sizes("encoder", "decoder")], [], 32, [])
+    first = [*STEPS, "2", "--save-dir", "pre2"]
+    lev.train(tmp_path, "pre2", *first, start=False)
+    start = [*STEPS, "2", "--finetune-from-model", "pre2/checkpoint_last.pt"]
+    lev.train(tmp_path, "lev", *start, *ticket_run(file="oneshot", k=1), start=False)
+    assert len(Ticket.load(f"{tmp_path}/lev/ticket.json").matrices) == 32
