@@ -129,11 +129,32 @@ def keep(args: argparse.Namespace) -> None:
     os.replace(f"{path}.{os.getpid()}", path)
 
 
+def table(result: dict[str, Any]) -> str:
+    """Markdown: each run's best validation, per cent, by task, method, learning rate and seed."""
+    text = "| task | method | trained | rate | seeds | best validation | its epoch |\n"
+    text += "|---|---|---:|---:|---|---|---|\n"
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in sorted(result["runs"], key=lambda run: (run["task"], run["method"], run["seed"])):
+        key = run["task"], run["method"], f"{run['trained']:,}", f"{run['lr']:g}"
+        groups.setdefault(key, []).append(run)
+    for key, runs in groups.items():
+        scores = [[score for _, score in run["validations"]] for run in runs]
+        cells = [
+            *key,
+            ", ".join(str(run["seed"]) for run in runs),
+            ", ".join(f"{run['best']:.1f}" for run in runs),
+            ", ".join(str(1 + one.index(max(one))) for one in scores),
+        ]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="pre-trained model.pt")
-    parser.add_argument("--data", required=True, help="folder of the tasks' binarised data")
+    parser.add_argument("--model", help="pre-trained model.pt")
+    parser.add_argument("--data", help="folder of the tasks' binarised data")
+    parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
     parser.add_argument("--out", default="table2", help="folder of the runs [%(default)s]")
     parser.add_argument("--tasks", nargs="+", default=["MRPC", "RTE", "CoLA", "STS-B"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
@@ -141,6 +162,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)
     args = parser.parse_args()
+    if args.table:
+        with open(args.table, encoding="utf-8") as file:
+            print(table(json.load(file)))
+        return
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
     run_all(args)
     runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished]

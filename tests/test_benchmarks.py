@@ -61,7 +61,7 @@ def test_stage_1_keeps_no_dense_temporary(measured):
 @pytest.mark.parametrize(
     ("name", "page"),
     [("words", "performance.md"), ("translation", "any-model.md"), ("why", "why.md")]
-    + [("language_model", "any-model.md")],
+    + [("language_model", "any-model.md"), ("table2", "measured.md")],
 )
 def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
     sys.path.insert(0, FOLDER)
