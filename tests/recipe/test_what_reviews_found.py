@@ -140,6 +140,7 @@ def test_files_of_2019_hold_three_projections_in_one(lm, tmp_path, capsys):
 
 def test_one_shot_takes_the_tasks_own_step(tmp_path):
     """Of a Levenshtein Transformer, whose step puts noise into the batch first."""
+    pytest.importorskip("fairseq.libnat")
     prepare(FAMILIES["translation"], tmp_path)
     lev = "--task translation_lev --arch levenshtein_transformer --criterion nat_loss".split()
     lev += "--noise random_delete --share-all-embeddings --max-tokens 300".split()
