@@ -172,9 +172,10 @@ def record(cfg: DictConfig, ticket: AnyTicket) -> None:
         )
     if is_master(cfg.distributed_training):
         os.makedirs(folder, exist_ok=True)
-        if kept is not None and not resumes:
-            os.remove(kept)  # of an earlier run, perhaps of the other kind
-        ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
+        path = os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK)
+        ticket.save(path)
+        if kept is not None and kept != path:
+            os.remove(kept)  # an earlier run's, of the other kind
 
 
 def _set_num_updates(model: Any, number: int) -> None:

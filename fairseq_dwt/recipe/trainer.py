@@ -94,7 +94,6 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             )
         self._recipe = {
             "optimizer": cfg.optimizer,
-            # what is changed below
             "common": {_SEPARATE: cfg.common[_SEPARATE]},
             "checkpoint": {_ON_ALL: cfg.checkpoint[_ON_ALL]},
         }
@@ -277,7 +276,9 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         state: dict[str, Any] = super().state_dict()
         cfg = {name: without_ours(section) for name, section in state["cfg"].items()}
         cfg["optimizer"] = without_ours(self._recipe["optimizer"])
-        cfg["common"].update(self._recipe["common"], user_dir=self.settings.user_dir)
+        cfg["common"].update(self._recipe["common"])
+        if "fairseq_dwt" in str(cfg["common"]["user_dir"]):
+            cfg["common"]["user_dir"] = self.settings.user_dir
         cfg["checkpoint"].update(self._recipe["checkpoint"])
         state["cfg"] = cfg
         state[KEY] = {
