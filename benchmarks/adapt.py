@@ -28,6 +28,27 @@ METHODS = {
 }
 
 
+def vocabulary(out: str, texts: list[str], size: int) -> Any:
+    """A SentencePiece model of some files, and its words as fairseq's ``OUT/dict.txt``."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        input=texts, model_prefix=f"{out}/spm", vocab_size=size, character_coverage=0.9999
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{out}/spm.model")
+    with open(f"{out}/dict.txt", "w", encoding="utf-8") as file:
+        file.writelines(f"{pieces.id_to_piece(i)} 1\n" for i in range(3, len(pieces)))
+    return pieces
+
+
+def encode(pieces: Any, source: str, target: str) -> None:
+    """A file of sentences as a file of pieces."""
+    with open(source, encoding="utf-8") as file:
+        lines = [" ".join(pieces.encode(line.strip(), out_type=str)) for line in file]
+    with open(target, "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
 def call(command: str, *args: str, log: str | None = None, plugin: bool = False) -> str:
     """A command of fairseq's, in this environment; what it printed."""
     environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}

@@ -18,7 +18,7 @@ import os
 import random
 import re
 
-from adapt import add_settings, call, measure, table, write
+from adapt import add_settings, call, encode, measure, table, vocabulary, write
 
 #: Columns of GLUE's tables that hold text.
 PRETRAINED_ON = {
@@ -47,8 +47,6 @@ def column(path: str, *names: str) -> list[str]:
 
 def prepare(out: str, glue: str) -> None:
     """Both domains as fairseq's data, of one vocabulary of 6,000 pieces."""
-    import sentencepiece
-
     if os.path.isdir(f"{out}/bin-{DOMAIN}"):
         return
     general = [
@@ -71,21 +69,10 @@ def prepare(out: str, glue: str) -> None:
         ):
             with open(f"{out}/text/{name}.{split}", "w", encoding="utf-8") as file:
                 file.writelines(row.lower() + "\n" for row in rows)
-    sentencepiece.SentencePieceTrainer.train(
-        input=[f"{out}/text/all.train"],
-        model_prefix=f"{out}/spm",
-        vocab_size=6000,
-        character_coverage=0.9999,
-    )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{out}/spm.model")
-    with open(f"{out}/dict.txt", "w", encoding="utf-8") as file:
-        file.writelines(f"{pieces.id_to_piece(i)} 1\n" for i in range(3, len(pieces)))
+    pieces = vocabulary(out, [f"{out}/text/all.train"], 6000)
     for name in parts:
         for split in ("train", "valid", "test"):
-            with open(f"{out}/text/{name}.{split}", encoding="utf-8") as file:
-                lines = [" ".join(pieces.encode(line.strip(), out_type=str)) for line in file]
-            with open(f"{out}/text/{name}.spm.{split}", "w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
+            encode(pieces, f"{out}/text/{name}.{split}", f"{out}/text/{name}.spm.{split}")
         given = ["--only-source", "--srcdict", f"{out}/dict.txt", "--destdir", f"{out}/bin-{name}"]
         for flag, split in (("--trainpref", "train"), ("--validpref", "valid")):
             given += [flag, f"{out}/text/{name}.spm.{split}"]

@@ -20,7 +20,7 @@ import os
 import random
 import re
 
-from adapt import add_settings, call, measure, table, write
+from adapt import add_settings, call, encode, measure, table, vocabulary, write
 
 #: The domain that is adapted to; in no sentence of the pre-training.
 DOMAIN = "git"
@@ -59,8 +59,6 @@ def pairs(language: str) -> dict[str, list[tuple[str, str]]]:
 
 def prepare(out: str, language: str) -> None:
     """Both domains as fairseq's data, of one vocabulary."""
-    import sentencepiece
-
     if os.path.isdir(f"{out}/bin-{DOMAIN}"):
         return
     found, shuffle = pairs(language), random.Random(1)
@@ -74,22 +72,11 @@ def prepare(out: str, language: str) -> None:
             for side, lang in ((0, "en"), (1, language)):
                 with open(f"{out}/text/{name}.{split}.{lang}", "w", encoding="utf-8") as file:
                     file.writelines(row[side] + "\n" for row in part)
-    sentencepiece.SentencePieceTrainer.train(
-        input=[f"{out}/text/all.train.en", f"{out}/text/all.train.{language}"],
-        model_prefix=f"{out}/spm",
-        vocab_size=4000,
-        character_coverage=0.9999,
-    )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{out}/spm.model")
-    with open(f"{out}/dict.txt", "w", encoding="utf-8") as file:
-        file.writelines(f"{pieces.id_to_piece(i)} 1\n" for i in range(3, len(pieces)))
+    pieces = vocabulary(out, [f"{out}/text/all.train.en", f"{out}/text/all.train.{language}"], 4000)
     for name in ("all", DOMAIN):
         for path in glob.glob(f"{out}/text/{name}.*"):
             split, lang = path.split(".")[-2:]
-            with open(path, encoding="utf-8") as file:
-                lines = [" ".join(pieces.encode(line.strip(), out_type=str)) for line in file]
-            with open(f"{out}/text/{split}.spm-{name}.{lang}", "w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
+            encode(pieces, path, f"{out}/text/{split}.spm-{name}.{lang}")
         prefix = {split: f"{out}/text/{split}.spm-{name}" for split in ("train", "valid", "test")}
         call(
             "fairseq-preprocess",
