@@ -24,6 +24,7 @@ from typing import Any
 from machine import machine
 from tqdm import tqdm
 
+from fairseq_dwt.files import replacing
 from fairseq_dwt.report.runs import Run, find_runs, read_run
 from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.run.folder import CONFIG
@@ -123,10 +124,8 @@ def keep(args: argparse.Namespace) -> None:
     """All finished runs, as JSON."""
     runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1]
     kept = {"machine": machine(), "runs": [facts(run) for run in runs]}
-    path = f"{args.out}/table2.json"
-    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+    with replacing(f"{args.out}/table2.json") as path, open(path, "w", encoding="utf-8") as file:
         json.dump(kept, file, indent=1)
-    os.replace(f"{path}.{os.getpid()}", path)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ SHELLS = (
         "run.batches",
         "run.data",
     ),
-    *("run.first_batches", "run.progress", "run.resume", "run.same_run"),
+    *("run.first_batches", "run.progress", "run.resume", "run.same_run", "run.stages"),
     *("serving.evaluate", "serving.model", "serving.predict"),
 )
 CORE = [

@@ -35,6 +35,7 @@ def proximal_step(
             if parameter.grad is None:
                 continue  # nothing stepped it
             threshold = step_size(groups[parameter], optimizer.state.get(parameter, {})) * l1_lambda
+            init = init.to(parameter)
             delta = parameter - init
             pulled = delta.abs().sub_(threshold).clamp_min_(0).mul_(delta.sign_())
             # exactly θ0 where nothing is left

@@ -4,7 +4,6 @@ any run before they are wrapped, cast and optimized."""
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from dataclasses import replace
 from typing import Any
@@ -12,25 +11,18 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
-from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..criterions.l1_to_init import L1ToInit
 from ..errors import DwtError
-from ..find.by_name import open_ticket
-from ..find.dominant import Movement
 from ..find.l1 import InitDistance
 from ..find.proximal import proximal_step
 from ..model.through_modules import use_modules
-from ..patches.ema import average_inside
-from ..run.first_batches import FORWARD, ONESHOT, agreed_ticket
-from ..run.folder import TICKET
+from ..run.first_batches import FORWARD
 from ..run.precision import refuse_sharding, settle_precision
-from ..ticket import AnyTicket, origin_of
+from ..run.stages import Finding, ticket_of_run, train_inside
 from ..train import halves
-from ..train.compact import make_compact
-from ..train.masked import freeze_outside, trained_parts
 from .inside import (
     around,
     check_folder,
@@ -46,13 +38,9 @@ from .inside import (
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
-logger = logging.getLogger(__name__)
-
 #: Where a checkpoint says which parameter is which of θ0's file.
 KEY = "ticket"
 _SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
-#: More than this share of weights beyond σ is no ticket.
-_MOST = 0.5
 
 
 def make_trainer(cfg: DictConfig, task: Any, model: Any, criterion: Any, *args: Any) -> Trainer:
@@ -84,9 +72,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         criterion: FairseqCriterion,
         *args: Any,
     ):
-        self.settings, self._written_at = settings, None
-        self._stage = 1 if settings.file is None else 2
-        self._inside: AnyTicket | None = None
+        self.settings, self._stage = settings, 1 if settings.file is None else 2
+        self._finding: Finding | None = None
         if getattr(cfg.optimizer, "_name", None) == "composite":
             raise DwtError(
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
@@ -115,7 +102,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         use_modules(model)
         hold_statistics(model, self.theta0.anatomy.head)
         if settings.file is None:
-            criterion = self._stage_1(task, model, criterion)
+            criterion = self._stage_1(cfg, task, model, criterion)
         else:
             self._stage_2(cfg, task, model, criterion)
         criterion.register_forward_hook(functools.partial(depend_on, model))
@@ -123,119 +110,67 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
 
     # -- stage 1: find a ticket --------------------------------------------------------------------
 
-    def _stage_1(self, task: Any, model: torch.nn.Module, criterion: Any) -> L1ToInit:
-        anatomy = self.theta0.anatomy
-        trained = {*anatomy.covered, *anatomy.head}
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in trained)
-        self._say("stage 1", sum(v.numel() for v in self.theta0.values.values()), model)
-        distance = InitDistance(self.theta0.values, self.theta0.pretrained.path, anatomy.covered)
-        pulls = self.settings.step == "subgradient"
-        return L1ToInit.around(criterion, task, self.settings.l1_lambda or 0.0, distance, pulls)
+    def _stage_1(self, cfg: DictConfig, task: Any, model: Any, criterion: Any) -> L1ToInit:
+        theta0, settings = self.theta0, self.settings
+        self._finding = Finding(
+            cfg,
+            theta0.pretrained,
+            theta0.anatomy,
+            theta0.values,
+            settings.sigma,
+            "ticket.l1_lambda",
+        )
+        self._finding.begin(model)
+        distance = InitDistance(theta0.values, theta0.pretrained.path, theta0.anatomy.covered)
+        pulls = settings.step == "subgradient"
+        return L1ToInit.around(criterion, task, settings.l1_lambda or 0.0, distance, pulls)
 
     def _step_and_pull(self, step: Any, *args: Any, **kwargs: Any) -> None:
         """The optimizer's step, and the proximal one of what it stepped."""
         step(*args, **kwargs)
-        optimizer, covered = self._optimizer, self.theta0.anatomy.covered
-        copies = halves.stepped(optimizer)
-        pairs = []
-        for name, parameter in self.get_model().named_parameters():
-            if name in covered:
-                init = self.theta0.values[covered[name]]
-                stepped = copies.get(parameter, parameter)
-                pairs.append((stepped, init.to(parameter.device, parameter.dtype).to(stepped)))
-        inner = _inner(optimizer).optimizer
+        copies = halves.stepped(self._optimizer)
+        pairs = (
+            (copies.get(parameter, parameter), init)
+            for parameter, _, init in self.get_criterion().distance.covered
+        )
+        inner = _inner(self._optimizer).optimizer
         proximal_step(inner, pairs, self.settings.l1_lambda or 0.0)
 
     def _write_ticket(self) -> None:
-        updates = self.get_num_updates()
-        if self.settings.l1_lambda is None or updates in (0, self._written_at):
-            return
-        self._written_at = updates
-        if not is_master(self.cfg.distributed_training):
-            return
-        copies = halves.fp32_copies(self.optimizer)
-        theta0, theta = self.theta0, {}
-        for name, parameter in self.get_model().named_parameters():
-            canonical = theta0.anatomy.covered.get(name)
-            if canonical is not None:
-                theta[canonical] = copies.get(parameter, parameter.detach())
-        dtype = next(self.get_model().parameters()).dtype
-        matrices, sigma = theta0.pretrained.matrices, self.settings.sigma
-        moved = Movement(matrices, lambda n: theta0.values[n].to(dtype), theta.__getitem__, sigma)
-        known = {"sigma": sigma, "l1_lambda": self.settings.l1_lambda, "num_updates": updates}
-        ticket = moved.ticket(origin_of("dominant", theta0.pretrained, **known))
-        path = os.path.join(self.cfg.checkpoint.save_dir, TICKET)
-        os.makedirs(self.cfg.checkpoint.save_dir, exist_ok=True)
-        ticket.save(path)
-        logger.info(f"update {updates}: {moved.told(kinds=True)} → {os.path.abspath(path)}")
-        share = sum(moved.counts.values()) / sum(m.num_parameters for m in matrices)
-        if share == 0:
-            logger.warning(
-                f"ticket: no weight moved further than σ = {sigma:g}, and the ticket is empty: "
-                "lower ticket.l1_lambda, which holds back gradients that are smaller"
-            )
-        if share > _MOST:
-            logger.warning(
-                f"ticket: {share:.0%} of the weights moved further than σ = {sigma:g}, which is no "
-                "skeleton: raise ticket.l1_lambda, or let the learning rate decay to 0"
-            )
+        if self._finding is not None:
+            copies, known = halves.fp32_copies(self.optimizer), self.settings.l1_lambda
+            updates = self.get_num_updates()
+            self._finding.write_ticket(self.get_model(), copies, updates, l1_lambda=known)
 
     # -- stage 2: train inside one -----------------------------------------------------------------
 
     def _stage_2(self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any) -> None:
         settings, anatomy = self.settings, self.theta0.anatomy
         self.theta0 = replace(self.theta0, values={})  # of stage 1 alone; as large as the model
-        assert settings.file is not None
         if settings.file == FORWARD:
             raise DwtError(
                 "ticket.file: forward serves the GLUE tasks so far, got a recipe; set "
                 "ticket.file=oneshot"
             )
-        if settings.file == ONESHOT:
-            ticket: AnyTicket = agreed_ticket(
-                ONESHOT,
-                cfg,
-                self.theta0.pretrained,
-                lambda: one_shot(self.theta0, cfg, task, model, criterion),
-            ).top(settings.k)
-        else:
-            ticket = open_ticket(
-                settings.file,
-                self.theta0.pretrained,
-                k=settings.k,
-                seed=cfg.common.seed if settings.seed is None else settings.seed,
-                like=settings.like,
-                percent=settings.percent,
-            )
-        self._inside = ticket
+        ticket = ticket_of_run(
+            settings.file,
+            cfg,
+            self.theta0.pretrained,
+            lambda: one_shot(self.theta0, cfg, task, model, criterion),
+            k=settings.k,
+            seed=settings.seed,
+            like=settings.like,
+            percent=settings.percent,
+        )
         record(cfg, ticket)
-        if cfg.ema.store_ema:
-            average_inside(model, trained_parts(model, ticket, anatomy))
-        cut_down = make_compact if settings.mode == "compact" else freeze_outside
-        trained = cut_down(model, ticket, anatomy)
-        shapes = {n: p.numel() for n, p in model.named_parameters()}
-        head = sum(shapes[name] for name in anatomy.head)
         own = sum(p.numel() for p in criterion.parameters() if p.requires_grad)
-        if trained + head + own == 0:
+        pretrained, mode = self.theta0.pretrained, settings.mode
+        if train_inside(ticket, cfg, pretrained, model, anatomy, mode, own) == 0:
             raise DwtError(
                 f"ticket.file: {settings.file}: expected a ticket with columns, or a model with a "
                 "head to train, got neither; lower ticket.l1_lambda in stage 1"
             )
-        with open_dict(cfg):
-            cfg.optimizer.trained_entries = trained + head + own
-        self._say(f"stage 2, ticket {ticket.origin.method}", trained, model)
         task.optimizer_step = functools.partial(step_and_write_back, task.optimizer_step)
-
-    def _say(self, what: str, trained: int, model: torch.nn.Module) -> None:
-        theta0 = self.theta0
-        head = sum(p.numel() for n, p in model.named_parameters() if n in theta0.anatomy.head)
-        total = theta0.pretrained.num_parameters
-        logger.info(
-            f"{what}: {trained:,} of {total:,} pre-trained parameters train (sparsity "
-            f"{trained / total:.4%}), {len(theta0.anatomy.layers)} matrices; a head of {head:,}; "
-            f"θ0 is {theta0.pretrained.path}"
-        )
 
     # -- what fairseq calls ------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """fairseq's first train batches at θ0, for a one-shot ticket or a forward one."""
 
-import functools
 import itertools
 import logging
 import os
@@ -32,21 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: The words that ``optimizer.ticket`` takes for a ticket of the run's own first batches.
 ONESHOT, FORWARD = "oneshot", "forward"
-
-
-def ticket_of_batches(word: str, task: Any, model: torch.nn.Module) -> Ticket:
-    """The ticket of ``optimizer.ticket=oneshot``, or ``forward``.
-
-    It is found by the master, the same in all workers, written beside the checkpoints, whole, and
-    read from there when a run resumes.
-
-    Args:
-        word: the method's.
-        task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
-        model: as the task built it; gets the values of θ0.
-    """
-    found = functools.partial(find_in_batches, word, task, model, on_settling=log_settling)
-    return agreed_ticket(word, task.root, task.pretrained, found)
 
 
 def agreed_ticket(

@@ -2,27 +2,22 @@
 
 # no postponed annotations here: fairseq reads the types of the config fields
 
-import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
 import torch
-from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 
-from ..find.dominant import SIGMA, Movement, tensors_of
+from ..find.dominant import SIGMA
 from ..glue.suite import task_of_folder
-from ..model.names import is_head, is_layer
-from ..model.roberta import canonical_name, model_tensors
+from ..model.anatomy import anatomy_of
 from ..run.folder import SIGMA_MASK, TICKET
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
-from ..ticket import origin_of
+from ..run.stages import Finding
 from ..ticket.columns import RANKED_COLUMNS
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,7 +44,7 @@ class TicketExtractTask(FromPretrainedTask):
 
     _criterion: Any = None
     _num_updates: Optional[int] = None
-    _written_at: Optional[int] = None
+    _finding: Finding
 
     @classmethod
     def setup_task(cls, cfg: TicketExtractConfig, **kwargs: Any) -> "TicketExtractTask":
@@ -62,15 +57,17 @@ class TicketExtractTask(FromPretrainedTask):
         """A RoBERTa of which the transformer layers and the head are trained."""
         check_same_run(self)
         model = super().build_model(cfg)
-        for name, parameter in model.named_parameters():
-            canonical = canonical_name(name)
-            trained = is_head(name) or (canonical is not None and is_layer(canonical))
-            parameter.requires_grad_(trained)
-        moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        logger.info(
-            f"stage 1, fine-tuning with an L1 pull toward {self.pretrained.path}: {moving:,} "
-            "parameters of layers and head train, embeddings are frozen"
+        self._finding = Finding(
+            self.root,
+            self.pretrained,
+            anatomy_of(model),
+            self.pretrained.tensors,
+            self.cfg.sigma,
+            "criterion.l1_lambda",
+            self.cfg.ranked_columns,
+            self.cfg.save_sigma_mask,
         )
+        self._finding.begin(model)
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
@@ -101,31 +98,6 @@ class TicketExtractTask(FromPretrainedTask):
         return super().state_dict()
 
     def _write_ticket(self) -> None:
-        current = self._num_updates
-        if current is None or current == self._written_at:
-            return
-        self._written_at = current
-        if not is_master(self.root.distributed_training):
-            return
-        # in half precision θ is the optimizer's fp32 copies, and θ0 what they began at
-        state = {n: self.copies.get(p, p.detach()) for n, p in self.model.named_parameters()}
-        dtype = next(self.model.parameters()).dtype
-        moved = Movement(
-            self.pretrained.matrices,
-            tensors_of(self.pretrained.tensors, self.pretrained.path, dtype),
-            tensors_of(model_tensors(state), "the model"),
-            self.cfg.sigma,
-        )
-        origin = origin_of(
-            "dominant",
-            self.pretrained,
-            task=task_of_folder(self.cfg.data),
-            sigma=self.cfg.sigma,
-            l1_lambda=getattr(self._criterion, "l1_lambda", None),
-            num_updates=current,
-        )
-        path = os.path.join(self.root.checkpoint.save_dir, TICKET)
-        moved.ticket(origin, self.cfg.ranked_columns).save(path)
-        if self.cfg.save_sigma_mask:
-            moved.mask(origin).save(os.path.join(self.root.checkpoint.save_dir, SIGMA_MASK))
-        logger.info(f"update {current}: {moved.told(kinds=True)} → {os.path.abspath(path)}")
+        known = {"l1_lambda": getattr(self._criterion, "l1_lambda", None)}
+        known["task"] = task_of_folder(self.cfg.data)
+        self._finding.write_ticket(self.model, self.copies, self._num_updates, **known)

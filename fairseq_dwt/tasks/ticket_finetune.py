@@ -2,7 +2,6 @@
 
 # no postponed annotations here: fairseq reads the types of the config fields
 
-import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +9,20 @@ from typing import Any
 import torch
 from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from ..errors import DwtError
-from ..find.by_name import open_ticket
 from ..glue.suite import task_of_folder
-from ..model.names import is_head
+from ..model.anatomy import anatomy_of
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..patches.ema import average_inside
-from ..run.first_batches import ticket_of_batches
-from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, FOUND, TICKET
+from ..run.first_batches import find_in_batches, log_settling
+from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, TICKET
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
+from ..run.stages import say, ticket_of_run, train_inside
 from ..ticket import AnyTicket
-from ..train.compact import make_compact, write_back
-from ..train.masked import freeze_outside, trained_parts
+from ..train.compact import write_back
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -69,20 +64,17 @@ class TicketFinetuneTask(FromPretrainedTask):
                 holds a run inside another ticket.
         """
         model = super().build_model(cfg)
-        head = sum(p.numel() for name, p in model.named_parameters() if is_head(name))
+        anatomy = anatomy_of(model)
         if not self._has_ticket:
             check_same_run(self)
-            self._log("full fine-tuning", self.pretrained.num_parameters, head)
+            shapes = {name: p.numel() for name, p in model.named_parameters()}
+            head = sum(shapes[name] for name in anatomy.head)
+            say("full fine-tuning", self.pretrained, self.pretrained.num_parameters, head)
             return model
         ticket = self._open_ticket(self.root.optimizer, model)
         self._record(ticket)
-        if self.root.ema.store_ema:
-            average_inside(model, trained_parts(model, ticket))
-        cut_down = make_compact if self._is_compact else freeze_outside
-        trained = cut_down(model, ticket)
-        self._log(f"ticket {ticket.origin.method}", trained, head)
-        with open_dict(self.root.optimizer):
-            self.root.optimizer.trained_entries = trained + head
+        mode = str(_setting(self.root.optimizer, "mode"))
+        train_inside(ticket, self.root, self.pretrained, model, anatomy, mode)
         return model
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
@@ -102,29 +94,23 @@ class TicketFinetuneTask(FromPretrainedTask):
             )
         return told
 
-    def _log(self, what: str, trained: int, head: int) -> None:
-        total = self.pretrained.num_parameters
-        logger.info(
-            f"{what}: {trained:,} of {total:,} pre-trained parameters train "
-            f"(sparsity {trained / total:.4%}), and the head's {head:,}"
-        )
-
     @property
     def _is_compact(self) -> bool:
         return self._has_ticket and str(_setting(self.root.optimizer, "mode")) == "compact"
 
     def _open_ticket(self, optimizer: DictConfig, model: torch.nn.Module) -> AnyTicket:
-        word = _setting(optimizer, "ticket")
-        if word in FOUND:
-            return ticket_of_batches(word, self, model).top(_setting(optimizer, "k"))
-        seed = _setting(optimizer, "ticket_seed")
-        return open_ticket(
-            _setting(optimizer, "ticket"),
+        def told(name: str) -> Any:
+            return _setting(optimizer, name)
+
+        return ticket_of_run(
+            told("ticket"),
+            self.root,
             self.pretrained,
-            k=_setting(optimizer, "k"),
-            seed=self.root.common.seed if seed is None else seed,
-            like=_setting(optimizer, "like"),
-            percent=_setting(optimizer, "percent"),
+            lambda: find_in_batches(told("ticket"), self, model, on_settling=log_settling),
+            k=told("k"),
+            seed=told("ticket_seed"),
+            like=told("like"),
+            percent=told("percent"),
         )
 
     def _record(self, ticket: AnyTicket) -> None:

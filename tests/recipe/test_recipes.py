@@ -62,7 +62,7 @@ def test_stage_1_finds_a_ticket_of_every_matrix(run):
     # of a matrix whose gradients are tiny nothing may have moved
     assert 0.9 * family.matrices <= len(ticket.matrices) <= family.matrices
     assert ticket.origin.base == open_pretrained(f"{folder}/pre/checkpoint_last.pt").fingerprint
-    assert re.search(rf"stage 1: .*, {family.matrices} matrices", said["s1"])
+    assert re.search(rf"stage 1, .*; {family.matrices} matrices", said["s1"])
     found, _ = moved(folder, "s1")
     assert {n for n, where in found.items() if where.any()} <= {n for n in found if is_layer(n)}
 

@@ -55,7 +55,7 @@ def test_an_encoder_of_a_whole_models_file(tmp_path, monkeypatch, capsys):
     start = ["--load-pretrained-encoder-from", "pre/checkpoint_last.pt"]
     steps = [*STEPS, "4", *start]
     said = family.train(folder, "s1", *steps, *ticket_run(l1_lambda=1e-7), start=False)
-    assert ", 12 matrices" in said
+    assert "; 12 matrices" in said
     more = ticket_run(file="s1/ticket.json", k=1)
     family.train(folder, "s2", *steps, *more, start=False)
     init = ["--init", "pre/checkpoint_last.pt"]
