@@ -18,7 +18,7 @@ from ..glue.examples import read_examples, sentences_of
 from ..glue.suite import glue_task, task_of_folder
 from ..model.names import heads_of
 from ..model.roberta import save_roberta
-from ..run.folder import ticket_in
+from ..run.folder import SLICES, ticket_in
 from ..ticket import AnyTicket, load_ticket
 from .options import Add, check_running, ends_in, init, output, running, tuned
 
@@ -132,7 +132,9 @@ def _export_recipe(args: argparse.Namespace, pretrained: Pretrained | AnyPretrai
 
 
 def _ticket_beside(checkpoint: str) -> AnyTicket:
-    path = ticket_in(os.path.dirname(os.path.abspath(checkpoint)))
+    folder = os.path.dirname(os.path.abspath(checkpoint))
+    slices = os.path.join(folder, SLICES)
+    path = slices if os.path.isfile(slices) else ticket_in(folder)
     if path is not None:
         return load_ticket(path)
     raise DwtError(

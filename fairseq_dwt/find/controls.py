@@ -1,4 +1,4 @@
-"""Tickets without a search: Random-k, Random-p %, BitFit, the columns of the largest weights."""
+"""Tickets without a search: Random-k, Random-p %, BitFit, the largest weights, a moving slice."""
 
 from __future__ import annotations
 
@@ -90,6 +90,34 @@ def largest_weights(
         columns = ranking(whole.double().norm(dim=0), k)
         if columns:
             found[matrix.name] = Columns(matrix.shape, tuple(columns))
+    return Ticket(found, origin)
+
+
+def random_slice(
+    matrices: Sequence[Matrix], k: int, seed: int, number: int, origin: Origin
+) -> Ticket:
+    """Slice-k: the columns of a moving slice (SliceFine), biases never among them.
+
+    Args:
+        matrices: the model's ticket matrices.
+        k: columns per matrix; all draws have the same shapes.
+        seed: of all draws.
+        number: which draw, from 0.
+        origin: recorded in the ticket.
+
+    Raises:
+        DwtError: k is not positive, or larger than a matrix.
+    """
+    generator = random.Random(f"{seed}/{number}")
+    found = {}
+    for matrix in matrices:
+        if not 0 < k <= matrix.in_features:
+            raise DwtError(
+                f"k: matrix {matrix.name} has {matrix.in_features} input columns for a slice, got "
+                f"k = {k}"
+            )
+        drawn = generator.sample(range(matrix.in_features), k)
+        found[matrix.name] = Columns(matrix.shape, tuple(drawn))
     return Ticket(found, origin)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ..any_checkpoint import AnyPretrained, AnyTuned
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..ticket import AnyTicket, load_ticket, origin_of
-from .controls import bitfit, largest_weights, random_columns, random_elements
+from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
+from .controls import bitfit, largest_weights, random_columns, random_elements, random_slice
 from .dominant import SIGMA, Movement
 
 
@@ -57,14 +57,11 @@ def _random(
         if k is not None or like is not None:
             raise DwtError(
                 f"percent: elements are drawn without k and like, got k = {k}, like = {like}; "
-                "leave those out (optimizer.k=null)"
+                "leave those out"
             )
         return random_elements(pretrained.matrices, percent, seed, origin)
     if k is None:
-        raise DwtError(
-            "k: a random ticket needs k, the columns per matrix, or percent, got none; set "
-            "optimizer.k, or give -k"
-        )
+        raise _without_k("random", " or percent,")
     pattern = None if like is None else load_ticket(like).as_columns(like)
     return random_columns(pretrained.matrices, k, seed, origin, pattern)
 
@@ -75,12 +72,28 @@ def _bitfit(pretrained: Pretrained | AnyPretrained) -> AnyTicket:
 
 def _weight_norm(pretrained: Pretrained | AnyPretrained, k: int | None) -> AnyTicket:
     if k is None:
-        raise DwtError(
-            "k: a ticket of the largest weights needs k, the columns per matrix, got none; set "
-            "optimizer.k, or give -k"
-        )
+        raise _without_k("weight_norm")
     origin = origin_of("weight_norm", pretrained)
     return largest_weights(pretrained.matrices, k, pretrained.tensors, origin)
+
+
+def _slice(pretrained: Pretrained | AnyPretrained, k: int | None, seed: int) -> AnyTicket:
+    if k is None:
+        raise _without_k("slice")
+    return slice_number(pretrained, k, seed, 0)
+
+
+def slice_number(pretrained: Pretrained | AnyPretrained, k: int, seed: int, number: int) -> Ticket:
+    """Which columns a moving slice trains after its ``number``-th move."""
+    origin = origin_of("slice", pretrained, seed=seed)
+    return random_slice(pretrained.matrices, k, seed, number, origin)
+
+
+def _without_k(word: str, instead: str = "") -> DwtError:
+    return DwtError(
+        f"k: {word} needs k, the columns per matrix,{instead} got none; set it (optimizer.k, "
+        "ticket.k of a recipe, -k of a command)"
+    )
 
 
 def _bottom(
@@ -90,7 +103,7 @@ def _bottom(
     sigma: float | None,
 ) -> AnyTicket:
     if k is None:
-        raise DwtError("k: expected the columns per matrix, at most, got none; give -k")
+        raise _without_k("bottom")
     moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)
     known = {"sigma": moved.sigma, "num_updates": tuned.num_updates}
     return moved.bottom(k, origin_of("bottom", pretrained, **known))
@@ -120,6 +133,10 @@ _ROWS = (
     Method(
         "weight_norm", "Weight-norm", "The columns with the largest weights at θ0 (a control).",
         "nothing", _weight_norm, ("k",),
+    ),
+    Method(
+        "slice", "Slice", "The first of a moving slice's random columns (a control, SliceFine).",
+        "nothing", _slice, ("k", "seed"),
     ),
     Method(
         "bottom", "Bottom", "The columns that the L1 fine-tuning held back most (a control).",

@@ -41,6 +41,9 @@ class DominantTicketConfig(FairseqDataclass):
     ticket_seed: Optional[int] = field(
         default=None, metadata={"help": "random: seed of what is drawn [common.seed]"}
     )
+    move_every: Optional[int] = field(
+        default=None, metadata={"help": "slice: updates after which other columns are drawn"}
+    )
     mode: ChoiceEnum(["compact", "masked"]) = field(  # type: ignore[valid-type]
         default="compact",
         metadata={

@@ -21,6 +21,7 @@ from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
 from ..run.resume import checkpoint_to_resume
 from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
 from ..train.compact import write_back
+from ..train.moving import MovingSlice
 from .settings import TicketSettings
 from .theta0 import Theta0
 
@@ -127,13 +128,14 @@ def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
     return OmegaConf.create(node)
 
 
-def check_folder(cfg: DictConfig, key: str, stage: int) -> None:
+def check_folder(cfg: DictConfig, key: str, stage: int, every: int | None = None) -> None:
     """Refuse to go on from another kind of run's checkpoint (DwtError).
 
     Args:
         cfg: fairseq's whole config.
         key: where a checkpoint says what its run was.
         stage: 1 or 2.
+        every: updates between two moves of a slice.
     """
     path = checkpoint_to_resume(cfg)
     if path is None:
@@ -145,6 +147,12 @@ def check_folder(cfg: DictConfig, key: str, stage: int) -> None:
         raise DwtError(
             f"{path}: expected a checkpoint of stage {stage} to go on from, got one of {got}; "
             "choose another checkpoint.save_dir"
+        )
+    moved = told.get("move_every") if isinstance(told, dict) else None
+    if moved != every:
+        raise DwtError(
+            f"{path}: expected ticket.move_every {moved} of the run whose checkpoints are here, "
+            f"got {every}; choose another checkpoint.save_dir"
         )
 
 
@@ -192,7 +200,11 @@ def depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any)
     return (loss + sum(p.flatten()[0] * 0 for p in trained), *rest)
 
 
-def step_and_write_back(step: Any, optimizer: Any, model: Any, update_num: int) -> None:
+def step_and_write_back(
+    step: Any, moving: MovingSlice | None, optimizer: Any, model: Any, update_num: int
+) -> None:
     """The task's step, and the weights of compact layers brought up to date."""
     step(optimizer, model, update_num)
     write_back(model)
+    if moving is not None:
+        moving.move(update_num + 1, optimizer)

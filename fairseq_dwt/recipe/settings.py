@@ -46,6 +46,9 @@ class TicketSettings:
         },
     )
     k: int | None = field(default=None, metadata={"help": "columns a matrix, at most [all]"})
+    move_every: int | None = field(
+        default=None, metadata={"help": "slice: updates after which other columns are drawn"}
+    )
     mode: str = field(default="compact", metadata={"help": "compact or masked"})
     seed: int | None = field(default=None, metadata={"help": "random: what is drawn [common.seed]"})
     like: str | None = field(

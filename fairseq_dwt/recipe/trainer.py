@@ -21,8 +21,9 @@ from ..find.proximal import proximal_step
 from ..model.through_modules import use_modules
 from ..run.first_batches import FORWARD
 from ..run.precision import refuse_sharding, settle_precision
-from ..run.stages import Finding, ticket_of_run, train_inside
+from ..run.stages import Finding, keep_slices, moving_slice, ticket_of_run, train_inside
 from ..train import halves
+from ..train.moving import MovingSlice
 from .inside import (
     around,
     check_folder,
@@ -74,6 +75,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     ):
         self.settings, self._stage = settings, 1 if settings.file is None else 2
         self._finding: Finding | None = None
+        self._moving: MovingSlice | None = None
         if getattr(cfg.optimizer, "_name", None) == "composite":
             raise DwtError(
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
@@ -97,7 +99,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         cfg.checkpoint[_ON_ALL] = True
         settle_precision(cfg)
         refuse_sharding(cfg)
-        check_folder(cfg, KEY, self._stage)
+        check_folder(cfg, KEY, self._stage, settings.move_every)
         self.theta0: Theta0 = read(model, cfg)
         use_modules(model)
         hold_statistics(model, self.theta0.anatomy.head)
@@ -170,7 +172,18 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
                 f"ticket.file: {settings.file}: expected a ticket with columns, or a model with a "
                 "head to train, got neither; lower ticket.l1_lambda in stage 1"
             )
-        task.optimizer_step = functools.partial(step_and_write_back, task.optimizer_step)
+        self._moving = moving_slice(
+            settings.file,
+            cfg,
+            pretrained,
+            model,
+            anatomy,
+            settings.k,
+            settings.seed,
+            settings.move_every,
+        )
+        step = functools.partial(step_and_write_back, task.optimizer_step, self._moving)
+        task.optimizer_step = step
 
     # -- what fairseq calls ------------------------------------------------------------------------
 
@@ -194,6 +207,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             kept = checkpoint_utils.load_checkpoint_to_cpu(filename).get("task_state") or {}
             named = self.get_model().named_parameters()
             halves.load_state(kept.get(halves.KEY) or {}, self.optimizer, named)
+        if self._moving is not None:
+            self._moving.settle(self.get_num_updates())
         return extra
 
     def begin_valid_epoch(self, epoch: int) -> None:
@@ -208,6 +223,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """A checkpoint whose settings are the recipe's own: fairseq loads it without us."""
+        keep_slices(self.cfg, self._moving)
         state: dict[str, Any] = super().state_dict()
         cfg = {name: without_ours(section) for name, section in state["cfg"].items()}
         cfg["optimizer"] = without_ours(self._recipe["optimizer"])
@@ -221,6 +237,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             "init": os.path.basename(self.theta0.pretrained.path),
             "stage": self._stage,
         }
+        if self._moving is not None:
+            state[KEY]["move_every"] = self.settings.move_every
         named = self.get_model().named_parameters()
         half = halves.state(self.optimizer, named, weights=self.settings.file is None)
         state["task_state"] = dict(state["task_state"] or {})

@@ -28,6 +28,8 @@ ELEMENT_MASK = "ticket.safetensors"
 SIGMA_MASK = "sigma_mask.safetensors"
 #: The ticket of the run's first batches, whole, by its method.
 FOUND = {"oneshot": "oneshot.json", "forward": "forward.json"}
+#: All columns that a moving slice has trained so far.
+SLICES = "slices.json"
 #: Of the best validation.
 PREDICTIONS = "predictions.tsv"
 

@@ -32,6 +32,7 @@ _WORDS = {
     "method": "the method",
     "ticket": "the ticket",
     "l1_lambda": "criterion.l1_lambda",
+    "move_every": "optimizer.move_every",
 }
 
 
@@ -101,8 +102,9 @@ def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
         "method": " ".join(name for name in names if name),
         "ticket": None if ticket is None else ticket.digest(),
     }
-    if "l1_lambda" in criterion:
-        record["l1_lambda"] = criterion["l1_lambda"]
+    for name, section in (("l1_lambda", criterion), ("move_every", optimizer)):
+        if name in section and section[name] is not None:
+            record[name] = section[name]
     return record
 
 

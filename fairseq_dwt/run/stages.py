@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -14,16 +15,19 @@ from torch import Tensor
 
 from ..any_checkpoint import AnyPretrained
 from ..checkpoint import Pretrained
+from ..errors import DwtError
 from ..find.by_name import open_ticket
 from ..find.dominant import Movement, tensors_of
+from ..find.methods import slice_number
 from ..model.anatomy import Anatomy
 from ..patches.ema import average_inside
 from ..ticket import AnyTicket, Ticket, origin_of
 from ..ticket.columns import RANKED_COLUMNS
 from ..train.compact import make_compact
 from ..train.masked import freeze_outside, trained_parts
+from ..train.moving import MovingSlice
 from .first_batches import agreed_ticket
-from .folder import FOUND, SIGMA_MASK, TICKET
+from .folder import FOUND, SIGMA_MASK, SLICES, TICKET
 
 logger = logging.getLogger(__name__)
 
@@ -196,6 +200,54 @@ def train_inside(
         root.optimizer.trained_entries = trained + head
     say(f"ticket {ticket.origin.method}", pretrained, trained, head)
     return trained + head
+
+
+def moving_slice(
+    word: str | None,
+    root: DictConfig,
+    pretrained: Pretrained | AnyPretrained,
+    model: torch.nn.Module,
+    anatomy: Anatomy,
+    k: int | None,
+    seed: int | None,
+    every: int | None,
+) -> MovingSlice | None:
+    """Of a model that trains inside ``slice``; None where the ticket is another.
+
+    Args:
+        word, root, pretrained, k, seed: as for :func:`ticket_of_run`.
+        model, anatomy: as for :func:`train_inside`, after it.
+        every: updates between two moves.
+
+    Raises:
+        DwtError: a slice that does not move, or another ticket that is to.
+    """
+    if (word == "slice") != (every is not None):
+        raise DwtError(
+            f"move_every: expected a number of updates with the ticket slice, and none with "
+            f"another, got {every} with {word}; set both or neither"
+        )
+    if every is None:
+        if is_master(root.distributed_training):
+            with contextlib.suppress(FileNotFoundError):  # an earlier run's
+                os.remove(os.path.join(root.checkpoint.save_dir, SLICES))
+        return None
+    if root.ema.store_ema:
+        raise DwtError("move_every: expected no EMA, whose average is of fixed columns, got one")
+    seed = root.common.seed if seed is None else seed
+    assert k is not None
+
+    def draw(number: int) -> Ticket:
+        return slice_number(pretrained, k, seed, number)
+
+    return MovingSlice(model, anatomy.layers, draw, every)
+
+
+def keep_slices(root: DictConfig, moving: MovingSlice | None) -> None:
+    """With each checkpoint, the columns that a moving slice has trained so far."""
+    if moving is not None and is_master(root.distributed_training):
+        os.makedirs(root.checkpoint.save_dir, exist_ok=True)
+        moving.trained().save(os.path.join(root.checkpoint.save_dir, SLICES))
 
 
 def say(what: str, pretrained: Pretrained | AnyPretrained, trained: int, head: int) -> None:

@@ -4,7 +4,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Dict, Optional
 
 import torch
 from fairseq.distributed.utils import is_master
@@ -19,9 +19,10 @@ from ..run.first_batches import find_in_batches, log_settling
 from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, TICKET
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
-from ..run.stages import say, ticket_of_run, train_inside
+from ..run.stages import keep_slices, moving_slice, say, ticket_of_run, train_inside
 from ..ticket import AnyTicket
 from ..train.compact import write_back
+from ..train.moving import MovingSlice
 from ._from_pretrained import FromPretrainedConfig, FromPretrainedTask
 
 
@@ -38,6 +39,8 @@ class TicketFinetuneTask(FromPretrainedTask):
     baseline, from the same file and with the same scores. The ticket that was used, cut to k, is
     written beside the checkpoints.
     """
+
+    _moving: Optional[MovingSlice] = None
 
     @classmethod
     def setup_task(cls, cfg: TicketFinetuneConfig, **kwargs: Any) -> "TicketFinetuneTask":
@@ -75,12 +78,29 @@ class TicketFinetuneTask(FromPretrainedTask):
         self._record(ticket)
         mode = str(_setting(self.root.optimizer, "mode"))
         train_inside(ticket, self.root, self.pretrained, model, anatomy, mode)
+        names = ("ticket", "k", "ticket_seed", "move_every")
+        word, k, seed, every = (_setting(self.root.optimizer, name) for name in names)
+        self._moving = moving_slice(
+            word, self.root, self.pretrained, model, anatomy, k, seed, every
+        )
         return model
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step, and bring the weights of compact layers up to date."""
         super().optimizer_step(optimizer, model, update_num)
         write_back(model)
+        if self._moving is not None:
+            self._moving.move(update_num + 1, optimizer)
+
+    def _follow(self, optimizer: Any, criterion: Any, update_num: int) -> None:
+        super()._follow(optimizer, criterion, update_num)
+        if self._moving is not None:
+            self._moving.settle(update_num)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """fairseq saves a checkpoint: what a moving slice has trained goes beside it."""
+        keep_slices(self.root, self._moving)
+        return super().state_dict()
 
     def _ending(self, folder: str) -> str:
         best = os.path.join(folder, CHECKPOINT_BEST)

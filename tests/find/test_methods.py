@@ -44,6 +44,7 @@ def test_a_row_makes_its_command(small, mask, tmp_path, capsys):
         "forward",
         "bitfit",
         "weight_norm",
+        "slice",
     )  # bottom needs a checkpoint
     for word, options in {"random": ["-k", "2"], "bitfit": []}.items():
         path = str(tmp_path / f"{word}.json")
@@ -66,7 +67,7 @@ def test_random_has_as_many_columns_as_the_ticket_it_is_like(small, ticket, tmp_
 @pytest.mark.parametrize(
     "options, message",
     [
-        ([], "k: a random ticket needs k"),
+        ([], "k: random needs k"),
         (["-k", "1", "--percent", "5"], "percent: elements are drawn without k"),
         (["-k", "1", "--like", "MASK"], "expected a ticket of columns, got an element mask"),
     ],

@@ -29,6 +29,10 @@ RUNS = {
     "elements": ("ticket_rte", ["optimizer.ticket=MASK", "optimizer.k=null", "~task.sigma"]),
     "oneshot": ("ticket_rte", ["optimizer.ticket=oneshot", "~task.sigma"]),
     "bitfit": ("bitfit_rte", ["~task.sigma"]),
+    "slice": (
+        "ticket_rte",
+        ["optimizer.ticket=slice", "optimizer.move_every=3", "~task.sigma"],
+    ),
 }
 
 
