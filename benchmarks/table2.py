@@ -1,6 +1,8 @@
 """Table 2 at convergence on a small encoder: every method, to its last epoch.
 
     python benchmarks/table2.py --model M/model.pt --data data-bin --out table2 --tasks MRPC RTE
+    python benchmarks/table2.py --model M/model.pt --data data-bin --out curve --tasks MRPC \\
+      --methods full Dominant-1 Random-1 One-shot-1 Dominant-3 … --epochs 3 --seeds 1
     fairseq-dwt report table2/runs
 
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
@@ -27,20 +29,30 @@ from tqdm import tqdm
 from fairseq_dwt.files import replacing
 from fairseq_dwt.report.runs import Run, find_runs, read_run
 from fairseq_dwt.report.scores import score_table, table_text
+from fairseq_dwt.run.config import compose
 from fairseq_dwt.run.folder import CONFIG
 
-#: ``{method: (its config, its settings)}``; ``T`` is the ticket.
-METHODS = {
-    "full": ("full", []),
-    "Dominant-1": ("ticket", ["optimizer.ticket=T", "optimizer.k=1"]),
-    "Random-1": ("random", ["optimizer.like=T", "optimizer.k=1"]),
-    "Dominant-3": ("ticket", ["optimizer.ticket=T", "optimizer.k=3"]),
-    "Random-3": ("random", ["optimizer.like=T", "optimizer.k=3"]),
-    "One-shot-1": ("ticket", ["optimizer.ticket=oneshot", "optimizer.k=1"]),
-    "BitFit": ("bitfit", []),
-    "One-shot-3": ("ticket", ["optimizer.ticket=oneshot", "optimizer.k=3"]),
+TICKETS = {
+    "Dominant": ("ticket", "optimizer.ticket=T"),
+    "Random": ("random", "optimizer.like=T"),
+    "One-shot": ("ticket", "optimizer.ticket=oneshot"),
+    "Slice": ("ticket", "optimizer.ticket=slice", "optimizer.move_every=100"),
 }
-RATES = {"full": ("5e-5", "1e-4")}
+#: ``{method: (its config, its settings …)}``; ``T`` is the ticket.
+METHODS = {"full": ("full",), "BitFit": ("bitfit",)}
+METHODS |= {
+    f"{name}-{k}": (*settings, f"optimizer.k={k}")
+    for k in (1, 3, 10, 30, 100)
+    for name, settings in TICKETS.items()
+}
+OF_TABLE_2 = (
+    "full Dominant-1 Random-1 Dominant-3 Random-3 One-shot-1 BitFit Slice-1 One-shot-3".split()
+)
+#: Where a ticket's own number of columns would be fewer.
+METHODS |= {f"Random-{k}": ("random", f"optimizer.k={k}") for k in (10, 30, 100)}
+#: Learning rates that are searched; the more trains, the smaller.
+RATES = {"full": ("5e-5", "1e-4"), "10": ("3e-4", "1e-3"), "30": ("3e-4", "1e-3")}
+RATES["100"] = ("1e-4", "3e-4")
 TICKET_RATES = ("1e-3", "3e-3")
 
 
@@ -69,7 +81,7 @@ def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more:
 
 def rates(method: str) -> Sequence[str]:
     """Those that are searched on seed 1."""
-    return RATES.get(method, TICKET_RATES)
+    return RATES.get(method.rpartition("-")[2], TICKET_RATES)
 
 
 def best_rate(folder: str, method: str) -> str:
@@ -78,19 +90,34 @@ def best_rate(folder: str, method: str) -> str:
     return max(scores, key=lambda rate: scores[rate] or 0.0)
 
 
+def schedule(config: str, epochs: int | None) -> list[str]:
+    """Settings of fewer epochs than the task's own."""
+    if epochs is None:
+        return []
+    of = compose(config, ["task.cwd=.", "task.data=.", "checkpoint.finetune_from_model=."])
+    share = epochs / of.optimization.max_epoch
+    updates, warm = of.optimization.max_update, of.lr_scheduler.warmup_updates
+    return [
+        f"optimization.max_epoch={epochs}",
+        f"optimization.max_update={round(share * updates)}",
+        f"lr_scheduler.warmup_updates={round(share * warm)}",
+    ]
+
+
 def run_all(args: argparse.Namespace) -> None:
     """Task by task: the search, then seed after seed; so that what is there is comparable."""
     stage_1 = os.path.abspath(f"{args.out}/runs/stage-1")
-    schedule = ["optimization.max_update=750", "optimization.max_epoch=1"]
-    schedule += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
-    launch(args, "dwt_sst_2", "SST-2", stage_1, *schedule)
+    short = ["optimization.max_update=750", "optimization.max_epoch=1"]
+    short += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
+    launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
     for task in args.tasks:
         folder = os.path.abspath(f"{args.out}/runs/{task}")
 
         def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
-            config, settings = METHODS[method]
+            config, *settings = METHODS[method]
             own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
             name = f"{config}_{task.lower().replace('-', '_')}"
+            own += schedule(name, args.epochs)
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
             keep(args)
@@ -124,6 +151,9 @@ def keep(args: argparse.Namespace) -> None:
     """All finished runs, as JSON."""
     runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1]
     kept = {"machine": machine(), "runs": [facts(run) for run in runs]}
+    for path in sorted(glob.glob(f"{args.out}/runs/*/*/run.lora.json")):
+        with open(path, encoding="utf-8") as file:
+            kept["runs"].append(json.load(file))
     with replacing(f"{args.out}/table2.json") as path, open(path, "w", encoding="utf-8") as file:
         json.dump(kept, file, indent=1)
 
@@ -156,7 +186,10 @@ def main() -> None:
     parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
     parser.add_argument("--out", default="table2", help="folder of the runs [%(default)s]")
     parser.add_argument("--tasks", nargs="+", default=["MRPC", "RTE", "CoLA", "STS-B"])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", default=OF_TABLE_2, metavar="METHOD", choices=list(METHODS)
+    )
+    parser.add_argument("--epochs", type=int, help="[the task's own]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)

@@ -13,6 +13,7 @@ pass.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -128,6 +129,7 @@ def find_forward(
     origin: Origin,
     number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
+    limit: int = RANKED_COLUMNS,
 ) -> tuple[Ticket, list[Settling]]:
     """The forward ticket of ``model``, a fairseq RoBERTa at θ0; computed without dropout.
 
@@ -135,8 +137,8 @@ def find_forward(
         model: see :class:`InputSizes`.
         padding: index of padding.
         batches: int64 (batch, length) each, whose rows begin with ``<s>``.
-        origin, number, on_settling: as for :func:`~fairseq_dwt.find.oneshot.find_ticket`, and so is
-            what it returns.
+        origin, number, on_settling, limit: as for
+            :func:`~fairseq_dwt.find.oneshot.find_ticket`, and so is what it returns.
 
     Raises:
         DwtError: there is no batch, fewer than ``number``, or an input is not finite.
@@ -149,7 +151,8 @@ def find_forward(
             def look(tokens: Tensor) -> None:
                 look_forward(sizes, model, tokens, padding)
 
-            return settle(sizes.ticket, look, batches, origin, number, on_settling)
+            ticket_of = functools.partial(sizes.ticket, limit=limit)
+            return settle(ticket_of, look, batches, origin, number, on_settling)
     finally:
         model.train(training)
 

@@ -12,6 +12,7 @@ of its output, and dW = dyᵀ[x, 1] becomes one number a column on the spot.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -183,6 +184,7 @@ def find_ticket(
     number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
     layers: Mapping[str, Matrix] | None = None,
+    limit: int = RANKED_COLUMNS,
 ) -> tuple[Ticket, list[Settling]]:
     """The one-shot ticket of ``model``, which is at θ0 and stays there.
 
@@ -194,6 +196,7 @@ def find_ticket(
             matrix little (similarity of 0.9), or to 64.
         on_settling: called at every power of two.
         layers: see :class:`ColumnScores`.
+        limit: columns kept per matrix.
 
     Returns:
         the ticket, and how its ranking settled.
@@ -209,7 +212,8 @@ def find_ticket(
             if found.requires_grad:  # not where layerdrop skips every layer
                 found.backward()
 
-        return settle(scores.ticket, look, batches, origin, number, on_settling)
+        ticket_of = functools.partial(scores.ticket, limit=limit)
+        return settle(ticket_of, look, batches, origin, number, on_settling)
 
 
 def settle(

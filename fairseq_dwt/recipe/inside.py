@@ -16,7 +16,7 @@ from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..find.oneshot import find_ticket
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..run.first_batches import ONESHOT, log_settling, train_batches
+from ..run.first_batches import ONESHOT, log_settling, ranked, train_batches
 from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
 from ..run.resume import checkpoint_to_resume
 from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
@@ -30,7 +30,12 @@ _LATE = 2**31
 
 
 def one_shot(
-    theta0: Theta0, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
+    theta0: Theta0,
+    cfg: DictConfig,
+    task: Any,
+    model: torch.nn.Module,
+    criterion: Any,
+    k: int | None,
 ) -> Ticket:
     """Of the run's first batches, in fp32, with its dropout; nothing drawn is missing later.
 
@@ -38,6 +43,7 @@ def one_shot(
         theta0: of ``model``.
         cfg: fairseq's whole config.
         task, model, criterion: as fairseq built them; the model is at θ0.
+        k: columns a matrix that are asked for.
 
     Raises:
         DwtError: too little data, or no finite gradients.
@@ -61,7 +67,9 @@ def one_shot(
             utils.set_torch_seed(cfg.common.seed)
             batches = (b for b in train_batches(task, model, cfg) if b)
             layers = theta0.anatomy.layers
-            ticket, _ = find_ticket(model, loss, batches, origin, None, log_settling, layers)
+            ticket, _ = find_ticket(
+                model, loss, batches, origin, None, log_settling, layers, ranked(k)
+            )
     finally:
         _set_num_updates(model, 0)
         # what the run itself will load: some tasks fail where it is there already

@@ -158,7 +158,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             settings.file,
             cfg,
             self.theta0.pretrained,
-            lambda: one_shot(self.theta0, cfg, task, model, criterion),
+            lambda: one_shot(self.theta0, cfg, task, model, criterion, settings.k),
             k=settings.k,
             seed=settings.seed,
             like=settings.like,

@@ -24,6 +24,7 @@ from ..model.anatomy import padding_of
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
+from ..ticket.columns import RANKED_COLUMNS
 from . import folder
 from .resume import checkpoint_to_resume
 
@@ -183,6 +184,7 @@ def find_in_batches(
     number: int | None = None,
     on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter,
     on_settling: Callable[[Settling], None] = lambda settling: None,
+    k: int | None = None,
 ) -> Ticket:
     """The one-shot ticket, or the forward one, of the task's first train batches.
 
@@ -197,6 +199,7 @@ def find_in_batches(
         number: of batches; None goes on until the ranking has settled.
         on_batch: wraps the batches, for a progress bar.
         on_settling: see :func:`~fairseq_dwt.find.oneshot.find_ticket`.
+        k: columns a matrix that are asked for; fewer than 32 does not cut the ticket.
 
     Raises:
         DwtError: fairseq's attention, too little data, or no finite gradients.
@@ -210,10 +213,19 @@ def find_in_batches(
         if word == FORWARD:
             tokens = (batch["net_input"]["src_tokens"].to(device) for batch in batches)
             padding = padding_of(model)
-            ticket, _ = find_forward(model, padding, tokens, origin, number, on_settling)
+            ticket, _ = find_forward(
+                model, padding, tokens, origin, number, on_settling, limit=ranked(k)
+            )
         else:
-            ticket, _ = find_ticket(model, loss, batches, origin, number, on_settling)
+            ticket, _ = find_ticket(
+                model, loss, batches, origin, number, on_settling, limit=ranked(k)
+            )
     return ticket
+
+
+def ranked(k: int | None) -> int:
+    """How many columns of a matrix a ticket must rank of which k are asked for."""
+    return max(RANKED_COLUMNS, k or 0)
 
 
 def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:

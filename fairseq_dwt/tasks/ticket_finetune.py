@@ -126,7 +126,9 @@ class TicketFinetuneTask(FromPretrainedTask):
             told("ticket"),
             self.root,
             self.pretrained,
-            lambda: find_in_batches(told("ticket"), self, model, on_settling=log_settling),
+            lambda: find_in_batches(
+                told("ticket"), self, model, on_settling=log_settling, k=told("k")
+            ),
             k=told("k"),
             seed=told("ticket_seed"),
             like=told("like"),

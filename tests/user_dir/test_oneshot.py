@@ -46,6 +46,14 @@ def oneshot(small, tmp_path, monkeypatch, capsys):
     return command
 
 
+@pytest.mark.parametrize("word", ["oneshot", "forward"])
+def test_as_many_columns_as_are_asked_for(word, train, monkeypatch):
+    """However few a ticket of stage 1 keeps."""
+    monkeypatch.setattr("fairseq_dwt.run.first_batches.RANKED_COLUMNS", 1)
+    run = train("ticket_rte", f"optimizer.ticket={word}", "optimizer.k=3")
+    assert Ticket.load(f"{run}/ticket.json").k == 3
+
+
 def test_a_forward_ticket_is_made_and_kept_the_same_way(train, pretrained, oneshot, tmp_path):
     run = train("ticket_rte", "optimizer.ticket=forward", "optimizer.k=2", folder=tmp_path / "a")
     whole, used = (Ticket.load(f"{run}/{name}.json") for name in ("forward", "ticket"))
