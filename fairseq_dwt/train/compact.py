@@ -263,7 +263,8 @@ def _compact_layer(
         hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
         raise DwtError(
             f"{name}: expected a plain linear layer, got {type(linear).__name__}"
-            f"{' with hooks' if hooked else ''}; train it with optimizer.mode=masked"
+            f"{' with hooks' if hooked else ''}; set optimizer.mode, ticket.mode of a recipe, to "
+            "masked"
         )
     if weight is not None and weight.columns is not None:
         return ColumnLinear(linear, weight.columns, bias is not None)

@@ -127,7 +127,7 @@ def _regroup(states: list[State], old: Sequence[int], new: Sequence[int]) -> lis
         else:
             raise DwtError(
                 f"checkpoint: the optimizer's state {key!r} is not one number per trained entry, "
-                "so it cannot be resumed in another mode; resume with the optimizer.mode and "
+                "so it cannot be resumed in another mode; resume with the mode and "
                 "common.fp16_no_flatten_grads that the run was begun with"
             )
     return regrouped
