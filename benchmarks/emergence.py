@@ -63,19 +63,28 @@ UPDATES = 400
 
 def pretrain(out: str) -> None:
     """One pre-training, launched again at every moment, at which its weights are kept."""
+    os.makedirs(f"{out}/moments", exist_ok=True)
+    last = f"{out}/pre/checkpoint_last.pt"
     for moment in tqdm(MOMENTS, desc="pre-training"):
-        kept = f"{out}/moments/{moment}.pt"
+        kept, log = f"{out}/moments/{moment}.pt", f"{out}/pre-{moment}.log"
         if os.path.isfile(kept):
             continue
-        os.makedirs(f"{out}/moments", exist_ok=True)
-        schedule = ["--total-num-update", str(MOMENTS[-1]), "--max-update", str(moment)]
-        given = [f"{out}/bin-all", *MODEL, *schedule, "--save-dir", f"{out}/pre"]
-        said = call("fairseq-train", *given, log=f"{out}/pre-{moment}.log")
-        state = torch.load(f"{out}/pre/checkpoint_last.pt", weights_only=False)
-        loss = re.findall(r'"valid_loss": "([\d.]+)"', said)[-1]
+        # fairseq would make one update more of a run that is at its end
+        if not os.path.isfile(last) or _updates(torch.load(last, weights_only=False)) < moment:
+            schedule = ["--total-num-update", str(MOMENTS[-1]), "--max-update", str(moment)]
+            given = [f"{out}/bin-all", *MODEL, *schedule, "--save-dir", f"{out}/pre"]
+            call("fairseq-train", *given, log=log)
+        state = torch.load(last, weights_only=False)
+        assert _updates(state) == moment, f"{last}: remove {out}/pre and {out}/moments"
+        with open(log, encoding="utf-8") as file:
+            loss = re.findall(r'"valid_loss": "([\d.]+)"', file.read())[-1]
         state.update(last_optimizer_state=None, extra_state={"mlm": float(loss)})
         with replacing(kept) as path:
             torch.save(state, path)
+
+
+def _updates(state: dict[str, Any]) -> int:
+    return int(state["optimizer_history"][-1]["num_updates"])
 
 
 def binarise(out: str, glue: str) -> None:

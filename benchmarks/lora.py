@@ -1,9 +1,10 @@
 """LoRA of a ticket's size, by peft, for Table 2: the same data, schedule and epochs.
 
-    python benchmarks/lora.py --hf FOLDER --data data-bin/MRPC --task MRPC --out lora --rate 1e-3
+    python benchmarks/lora.py --hf FOLDER --data data-bin/MRPC --task MRPC --rate 1e-3 \\
+      --out table2/runs/MRPC
 
-FOLDER is the pre-trained model as ``fairseq-dwt export-hf`` writes it. Rank 1 of Q and V has
-about as many parameters as a ticket of k = 1. Writes OUT/run.lora.json, which table2.py reads.
+FOLDER is the pre-trained model as ``fairseq-dwt export-hf`` writes it. Rank 1 of Q and V has about
+as many parameters as a ticket of k = 1. Writes OUT/lr0.001_seed1.lora.json, which table2.py keeps.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def main() -> None:
         "from_predictions": True,
         "validations": [[update, round(found, 1)] for update, found in validations],
     }
-    path = f"{args.out}/run.lora.json"
+    path = f"{args.out}/lr{args.rate:g}_seed{args.seed}.lora.json"
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=1)
 

@@ -14,6 +14,7 @@ goes on from its last epoch. What is finished is kept in OUT/table2.json after e
 from __future__ import annotations
 
 import argparse
+import functools
 import glob
 import json
 import os
@@ -27,6 +28,7 @@ from machine import machine
 from tqdm import tqdm
 
 from fairseq_dwt.files import replacing
+from fairseq_dwt.glue.suite import glue_task
 from fairseq_dwt.report.runs import Run, find_runs, read_run
 from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.run.config import compose
@@ -90,6 +92,7 @@ def best_rate(folder: str, method: str) -> str:
     return max(scores, key=lambda rate: scores[rate] or 0.0)
 
 
+@functools.cache
 def schedule(config: str, epochs: int | None) -> list[str]:
     """Settings of fewer epochs than the task's own."""
     if epochs is None:
@@ -107,7 +110,7 @@ def schedule(config: str, epochs: int | None) -> list[str]:
 def run_all(args: argparse.Namespace) -> None:
     """Task by task: the search, then seed after seed; so that what is there is comparable."""
     stage_1 = os.path.abspath(f"{args.out}/runs/stage-1")
-    short = ["optimization.max_update=750", "optimization.max_epoch=1"]
+    short = ["task.ranked_columns=100", "optimization.max_update=750", "optimization.max_epoch=1"]
     short += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
     launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
     for task in args.tasks:
@@ -116,12 +119,16 @@ def run_all(args: argparse.Namespace) -> None:
         def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
             config, *settings = METHODS[method]
             own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
-            name = f"{config}_{task.lower().replace('-', '_')}"
+            name = f"{config}_{glue_task(task).name}"
             own += schedule(name, args.epochs)
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
             keep(args)
 
+        for config in {settings[0] for settings in METHODS.values()}:
+            schedule(
+                f"{config}_{glue_task(task).name}", args.epochs
+            )  # not in threads: Hydra is one
         rounds = [[(m, rate, 1) for m in args.methods for rate in rates(m)]]
         rounds += [[(m, "", seed) for m in args.methods] for seed in range(2, args.seeds + 1)]
         for jobs in rounds:
@@ -151,7 +158,7 @@ def keep(args: argparse.Namespace) -> None:
     """All finished runs, as JSON."""
     runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1]
     kept = {"machine": machine(), "runs": [facts(run) for run in runs]}
-    for path in sorted(glob.glob(f"{args.out}/runs/*/*/run.lora.json")):
+    for path in sorted(glob.glob(f"{args.out}/runs/**/*.lora.json", recursive=True)):
         with open(path, encoding="utf-8") as file:
             kept["runs"].append(json.load(file))
     with replacing(f"{args.out}/table2.json") as path, open(path, "w", encoding="utf-8") as file:

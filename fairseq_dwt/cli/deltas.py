@@ -133,10 +133,11 @@ def _export_recipe(args: argparse.Namespace, pretrained: Pretrained | AnyPretrai
 
 def _ticket_beside(checkpoint: str) -> AnyTicket:
     folder = os.path.dirname(os.path.abspath(checkpoint))
-    slices = os.path.join(folder, SLICES)
-    path = slices if os.path.isfile(slices) else ticket_in(folder)
+    path = ticket_in(folder)
     if path is not None:
-        return load_ticket(path)
+        ticket = load_ticket(path)
+        moved = ticket.origin.method == "slice"
+        return load_ticket(os.path.join(folder, SLICES)) if moved else ticket
     raise DwtError(
         f"{checkpoint}: expected the ticket that it was trained in beside it, found "
         "none; name it with --ticket"

@@ -46,7 +46,7 @@ def add_commands(add: Add) -> None:
             output(of_a_config(add(method.word, _find_in_batches, method.about)))
 
     for method in METHODS.values():
-        if method.find is None:
+        if method.find is None or not method.has_command:
             continue
         command = add(method.word, _find, method.about)
         init(command)

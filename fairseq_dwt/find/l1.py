@@ -72,7 +72,7 @@ class InitDistance:
         self._init, self._names = init, covered
         self._where = where
         self._copies: Mapping[Tensor, Tensor] = {}
-        #: the covered parameters, each with its θ and its θ0; found at the first call
+        #: the covered parameters, each with its θ and its θ0
         self.covered: list[tuple[nn.Parameter, Tensor, Tensor]] | None = None
 
     def follow(self, copies: Mapping[Tensor, Tensor]) -> None:
@@ -81,17 +81,28 @@ class InitDistance:
             self.covered = [(p, _theta(p, copies), p0) for p, _, p0 in self.covered]
         self._copies = copies
 
-    def __call__(self, model: nn.Module) -> Tensor:
-        """‖θ − θ0‖₁: fp32 scalar with gradient sign(θ − θ0).
+    def cover(self, model: nn.Module) -> None:
+        """Find the covered parameters in ``model``; a task may compute with a part of it alone.
 
         Raises:
             DwtError: θ0 lacks a parameter of the model, or has it in another shape.
         """
+        self.covered = [
+            (p, _theta(p, self._copies), self._at_init(n, p))
+            for n, p in _layer_parameters(model, self._names)
+        ]
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """‖θ − θ0‖₁: fp32 scalar with gradient sign(θ − θ0).
+
+        Args:
+            model: where no other was covered.
+
+        Raises:
+            DwtError: as :meth:`cover`.
+        """
         if self.covered is None:
-            self.covered = [
-                (p, _theta(p, self._copies), self._at_init(n, p))
-                for n, p in _layer_parameters(model, self._names)
-            ]
+            self.cover(model)
         if not self.covered:
             return torch.zeros(())
         return torch.stack([_L1Distance.apply(*of_one) for of_one in self.covered]).sum()

@@ -33,6 +33,7 @@ class Method:
         options: names of what ``find`` takes: ``k``, ``percent``, ``like``, ``seed``, ``sigma``.
         of_elements: in tables, where its ticket is of single entries.
         has_no_k: its tickets are all the same.
+        has_command: whether its ticket is of use as a file.
     """
 
     word: str
@@ -43,6 +44,7 @@ class Method:
     options: tuple[str, ...] = ()
     of_elements: str | None = None
     has_no_k: bool = False
+    has_command: bool = True
 
 
 def _random(
@@ -135,8 +137,8 @@ _ROWS = (
         "nothing", _weight_norm, ("k",),
     ),
     Method(
-        "slice", "Slice", "The first of a moving slice's random columns (a control, SliceFine).",
-        "nothing", _slice, ("k", "seed"),
+        "slice", "Slice", "Random columns, others every N updates (a control, SliceFine).",
+        "nothing", _slice, ("k", "seed"), has_command=False,
     ),
     Method(
         "bottom", "Bottom", "The columns that the L1 fine-tuning held back most (a control).",

@@ -39,7 +39,7 @@ class DominantTicketConfig(FairseqDataclass):
         metadata={"help": "random: per cent of each matrix's elements, instead of k columns"},
     )
     ticket_seed: Optional[int] = field(
-        default=None, metadata={"help": "random: seed of what is drawn [common.seed]"}
+        default=None, metadata={"help": "random, slice: seed of what is drawn [common.seed]"}
     )
     move_every: Optional[int] = field(
         default=None, metadata={"help": "slice: updates after which other columns are drawn"}

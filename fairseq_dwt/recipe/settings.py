@@ -50,7 +50,9 @@ class TicketSettings:
         default=None, metadata={"help": "slice: updates after which other columns are drawn"}
     )
     mode: str = field(default="compact", metadata={"help": "compact or masked"})
-    seed: int | None = field(default=None, metadata={"help": "random: what is drawn [common.seed]"})
+    seed: int | None = field(
+        default=None, metadata={"help": "random, slice: what is drawn [common.seed]"}
+    )
     like: str | None = field(
         default=None, metadata={"help": "random: a ticket whose number of columns it takes"}
     )
@@ -73,6 +75,11 @@ class TicketSettings:
             raise DwtError(f"ticket.l1_lambda: expected a number ≥ 0, got {self.l1_lambda}")
         if not self.sigma > 0:
             raise DwtError(f"ticket.sigma: expected a number > 0, got {self.sigma}")
+        if (self.file == "slice") != (self.move_every is not None):
+            raise DwtError(
+                "ticket.move_every: expected a number of updates with ticket.file=slice, and none "
+                f"without, got {self.move_every} with {self.file}"
+            )
         for name, allowed in (("step", STEPS), ("mode", ("compact", "masked"))):
             if getattr(self, name) not in allowed:
                 raise DwtError(

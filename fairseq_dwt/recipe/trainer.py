@@ -172,16 +172,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
                 f"ticket.file: {settings.file}: expected a ticket with columns, or a model with a "
                 "head to train, got neither; lower ticket.l1_lambda in stage 1"
             )
-        self._moving = moving_slice(
-            settings.file,
-            cfg,
-            pretrained,
-            model,
-            anatomy,
-            settings.k,
-            settings.seed,
-            settings.move_every,
-        )
+        every = settings.move_every
+        self._moving = moving_slice(ticket, cfg, pretrained, model, anatomy, every)
         step = functools.partial(step_and_write_back, task.optimizer_step, self._moving)
         task.optimizer_step = step
 
@@ -191,6 +183,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         super()._build_optimizer()
         if self.settings.l1_lambda is None:
             return
+        self.get_criterion().distance.cover(self.get_model())
         self.get_criterion().follow(self._optimizer)
         if self.settings.step == "proximal":
             inner = _inner(self._optimizer)

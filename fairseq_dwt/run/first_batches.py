@@ -83,8 +83,9 @@ def ticket_of_config(
     Raises:
         DwtError: the config's task is none of ours, or see :func:`find_in_batches`.
     """
+    k = cfg.optimizer.get("k")
     with _of_config(cfg) as (task, model):
-        return find_in_batches(word, task, model, number, on_batch, on_settling)
+        return find_in_batches(word, task, model, number, on_batch, on_settling, k)
 
 
 def look_with_config(

@@ -19,7 +19,7 @@ def settle_precision(root: DictConfig) -> None:
 
     ``${dwt:fp16}`` of our configs is fp16 on a GPU unless ``common`` names something else. In
     masked mode fp16 keeps its parameters separate: flattened, a matrix no longer tells which of its
-    entries are trained.
+    entries are trained. So it does for a moving slice, whose columns' states begin anew.
 
     Args:
         root: fairseq's whole config; edited in place.
@@ -49,7 +49,8 @@ def settle_precision(root: DictConfig) -> None:
             "out to train in fp32"
         )
     ticket = root.get("optimizer") or {}
-    if ticket.get("_name") == "dominant_ticket" and str(ticket.get("mode")) == "masked":
+    separate = str(ticket.get("mode")) == "masked" or ticket.get("move_every") is not None
+    if ticket.get("_name") == "dominant_ticket" and separate:
         with open_dict(common):
             common.fp16_no_flatten_grads = True
 
@@ -71,6 +72,11 @@ def refuse_sharding(root: DictConfig) -> None:
                 f"common.{name}: it avoids fp32 copies of the weights, from which θ − θ0 is "
                 "counted and a run resumes exactly; leave it off"
             )
+    if root.optimization.use_bmuf:
+        raise DwtError(
+            "optimization.use_bmuf: it averages parameters behind the optimizer's back, of which "
+            "neither W nor its fp32 copies learn; leave it off"
+        )
     inside_ticket = (root.get("optimizer") or {}).get("_name") == "dominant_ticket"
     if inside_ticket and root.distributed_training.zero_sharding != "none":
         raise DwtError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from ..train.masked import freeze_outside, trained_parts
 from ..train.moving import MovingSlice
 from .first_batches import agreed_ticket
 from .folder import FOUND, SIGMA_MASK, SLICES, TICKET
+from .resume import checkpoint_to_resume
 
 logger = logging.getLogger(__name__)
 
@@ -203,44 +203,42 @@ def train_inside(
 
 
 def moving_slice(
-    word: str | None,
+    ticket: AnyTicket,
     root: DictConfig,
     pretrained: Pretrained | AnyPretrained,
     model: torch.nn.Module,
     anatomy: Anatomy,
-    k: int | None,
-    seed: int | None,
     every: int | None,
 ) -> MovingSlice | None:
-    """Of a model that trains inside ``slice``; None where the ticket is another.
+    """Of a model that trains inside the first slice; None where the ticket is another.
 
     Args:
-        word, root, pretrained, k, seed: as for :func:`ticket_of_run`.
-        model, anatomy: as for :func:`train_inside`, after it.
+        ticket, root, pretrained, model, anatomy: as for :func:`train_inside`, after it.
         every: updates between two moves.
 
     Raises:
-        DwtError: a slice that does not move, or another ticket that is to.
+        DwtError: a slice that does not move, another ticket that is to, or EMA.
     """
-    if (word == "slice") != (every is not None):
+    method = ticket.origin.method
+    if (method == "slice") != (every is not None):
         raise DwtError(
             f"move_every: expected a number of updates with the ticket slice, and none with "
-            f"another, got {every} with {word}; set both or neither"
+            f"another, got {every} with {method}; set both or neither"
         )
     if every is None:
-        if is_master(root.distributed_training):
-            with contextlib.suppress(FileNotFoundError):  # an earlier run's
-                os.remove(os.path.join(root.checkpoint.save_dir, SLICES))
         return None
     if root.ema.store_ema:
         raise DwtError("move_every: expected no EMA, whose average is of fixed columns, got one")
-    seed = root.common.seed if seed is None else seed
-    assert k is not None
+    k, seed = ticket.as_columns(SLICES).k, ticket.origin.seed
+    assert seed is not None
+    path = os.path.join(root.checkpoint.save_dir, SLICES)
+    resumes = checkpoint_to_resume(root) is not None and os.path.isfile(path)
 
     def draw(number: int) -> Ticket:
         return slice_number(pretrained, k, seed, number)
 
-    return MovingSlice(model, anatomy.layers, draw, every)
+    earlier = Ticket.load(path) if resumes else None
+    return MovingSlice(model, anatomy.layers, draw, every, earlier)
 
 
 def keep_slices(root: DictConfig, moving: MovingSlice | None) -> None:

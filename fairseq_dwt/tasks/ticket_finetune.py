@@ -78,11 +78,8 @@ class TicketFinetuneTask(FromPretrainedTask):
         self._record(ticket)
         mode = str(_setting(self.root.optimizer, "mode"))
         train_inside(ticket, self.root, self.pretrained, model, anatomy, mode)
-        names = ("ticket", "k", "ticket_seed", "move_every")
-        word, k, seed, every = (_setting(self.root.optimizer, name) for name in names)
-        self._moving = moving_slice(
-            word, self.root, self.pretrained, model, anatomy, k, seed, every
-        )
+        every = _setting(self.root.optimizer, "move_every")
+        self._moving = moving_slice(ticket, self.root, self.pretrained, model, anatomy, every)
         return model
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:

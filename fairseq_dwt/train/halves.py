@@ -10,7 +10,6 @@ exactly only from them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -63,28 +62,19 @@ def stepped(optimizer: Any) -> dict[Tensor, Tensor]:
 
 
 def forget(optimizer: Any, parameters: Iterable[Tensor]) -> None:
-    """Take new values of some parameters: their fp32 copies become those, their moments zero.
-
-    A moment is what the torch optimizer keeps a number of for each entry; counts of steps stay.
+    """Begin anew with the values that some parameters have: their fp32 copies, their states.
 
     Args:
-        optimizer: fairseq's.
+        optimizer: fairseq's; its copies are separate.
         parameters: of the model.
     """
-    copies, states = fp32_copies(optimizer), optimizer.optimizer.state
-    flat = isinstance(getattr(optimizer, "fp32_params", None), Mapping)
-    separate = {} if flat else stepped(optimizer)
-    sizes = [copy.numel() for copy in copies.values()]
-    starts = dict(zip(copies, [0, *accumulate(sizes)]))
+    copies, states = stepped(optimizer), optimizer.optimizer.state
     with torch.no_grad():
         for parameter in parameters:
-            if parameter in copies:
-                copies[parameter].copy_(parameter)
-            held = next(iter(states)) if flat and states else separate.get(parameter, parameter)
-            begin = starts[parameter] if flat else 0
-            for value in states.get(held, {}).values():
-                if torch.is_tensor(value) and value.dim() > 0 and value.shape == held.shape:
-                    value.view(-1)[begin : begin + parameter.numel()] = 0
+            held = copies.get(parameter, parameter)
+            if held is not parameter:
+                held.copy_(parameter)
+            states.pop(held, None)
 
 
 def state(

@@ -31,7 +31,7 @@ RUNS = {
     "bitfit": ("bitfit_rte", ["~task.sigma"]),
     "slice": (
         "ticket_rte",
-        ["optimizer.ticket=slice", "optimizer.move_every=3", "~task.sigma"],
+        ["optimizer.ticket=slice", "optimizer.move_every=2", "~task.sigma"],
     ),
 }
 

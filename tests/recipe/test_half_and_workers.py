@@ -107,7 +107,7 @@ def test_one_shot_finds_the_file_of_fp32(folder, tmp_path):
         assert Ticket.load(f"{tmp_path}/{half}/ticket.json").digest() == whole.digest()
 
 
-@pytest.mark.parametrize("settings", [{"l1_lambda": 1e-3}, {"file": "oneshot", "k": 2}])
+@pytest.mark.parametrize("settings", [{"l1_lambda": 1e-3}, {"file": "oneshot", "k": 2}, SLICE])
 def test_two_workers_train_what_one_does(folder, settings, tmp_path):
     """Of all rows in each update, so that the order of batches does not matter."""
     run = [*STEPS, "--dropout", "0", "--attention-dropout", "0", "--mask-prob", "0.9"]
@@ -144,6 +144,7 @@ def test_two_workers_train_what_one_does(folder, settings, tmp_path):
     )
     assert (gaps < 5e-4).float().mean() > 0.9
     if "file" in settings:
-        ticket = Ticket.load(f"{tmp_path}/two/ticket.json")
+        name = "slices" if settings == SLICE else "ticket"
+        ticket = Ticket.load(f"{tmp_path}/two/{name}.json")
         init = open_pretrained(f"{folder}/{INIT}")
         assert moved_outside(init, f"{tmp_path}/two/checkpoint_last.pt", ticket) == []

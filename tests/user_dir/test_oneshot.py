@@ -47,11 +47,12 @@ def oneshot(small, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("word", ["oneshot", "forward"])
-def test_as_many_columns_as_are_asked_for(word, train, monkeypatch):
-    """However few a ticket of stage 1 keeps."""
+def test_as_many_columns_as_are_asked_for(word, train, oneshot, monkeypatch):
+    """However few a ticket of stage 1 keeps; the command's file is the run's."""
     monkeypatch.setattr("fairseq_dwt.run.first_batches.RANKED_COLUMNS", 1)
     run = train("ticket_rte", f"optimizer.ticket={word}", "optimizer.k=3")
-    assert Ticket.load(f"{run}/ticket.json").k == 3
+    assert Ticket.load(f"{run}/ticket.json").k == Ticket.load(f"{run}/{word}.json").k == 3
+    assert oneshot(f"optimizer.ticket={word}", "optimizer.k=3", word=word).k == 3
 
 
 def test_a_forward_ticket_is_made_and_kept_the_same_way(train, pretrained, oneshot, tmp_path):

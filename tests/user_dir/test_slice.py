@@ -10,6 +10,7 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
 from fairseq_dwt.cli import main
+from fairseq_dwt.delta import Delta
 from fairseq_dwt.delta.verify import moved_outside
 from fairseq_dwt.find.methods import label_of
 from fairseq_dwt.ticket import Ticket
@@ -70,8 +71,20 @@ def test_another_pace_is_another_run(run, train):
         train("ticket_rte", *SLICE, "optimizer.move_every=3", folder=run)
 
 
-def test_the_next_run_in_a_folder_leaves_no_slices(run, train, tmp_path):
+def test_the_next_run_in_a_folder_is_exported_by_its_own_ticket(run, train, small, tmp_path):
     for path in (tmp_path / "whole").glob("*.pt"):
         path.unlink()
     train("ticket_rte", "optimizer.ticket=random", folder=run)
-    assert not (tmp_path / "whole" / "slices.json").exists()
+    delta, tuned = str(tmp_path / "rte.delta.safetensors"), f"{run}/checkpoint_last.pt"
+    given = ["export", "--init", small.init, "--tuned", tuned, "--data", small.data, "-o", delta]
+    assert main(given) == 0
+    assert Delta.load(delta).ticket.origin.method == "random"
+
+
+def test_a_slices_file_moves_too_or_not_at_all(run, train, tmp_path):
+    file = f"optimizer.ticket={run}/ticket.json"
+    with pytest.raises(DwtError, match="got None with slice"):
+        train("ticket_rte", file, folder=tmp_path / "still")
+    again = train("ticket_rte", *SLICE, file, folder=tmp_path / "again")
+    one, other = (Ticket.load(f"{folder}/slices.json") for folder in (run, again))
+    assert one.digest() == other.digest()
