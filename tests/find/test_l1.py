@@ -79,6 +79,17 @@ def test_only_trained_parameters_of_layers_count():
     assert InitDistance(init, "f")(model).item() == 2
 
 
+def test_a_task_that_computes_with_a_part_of_the_model_moves_all_that_is_covered():
+    """multilingual_translation gives its criterion the model of one pair of languages."""
+    whole = nn.ModuleDict({"a": nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2)])})})
+    named = {name: name for name, _ in whole.named_parameters()}
+    init = {name: torch.zeros_like(p) for name, p in whole.named_parameters()}
+    distance = InitDistance(init, "f", named)
+    distance.cover(whole)
+    expected = sum(float(p.abs().sum()) for p in whole.parameters())
+    assert distance(whole["a"]).item() == pytest.approx(expected) and expected > 0
+
+
 def test_a_missing_or_misshapen_tensor_of_theta_0_is_named():
     model = Model({NAME: torch.ones(2, 2)})
     with pytest.raises(DwtError, match="f.pt: expected tensor .*fc1.weight .* found none"):

@@ -224,6 +224,7 @@ def test_refuses_another_ticket_in_a_folder_that_would_resume(train, ticket):
         ("task.metrics=bleu", "task.metrics: expected some of"),
         ("distributed_training.ddp_backend=fully_sharded", "ddp_backend: fully_sharded"),
         ("distributed_training.zero_sharding=os", "zero_sharding: a ticket's optimizer states"),
+        ("optimization.use_bmuf=true", "optimization.use_bmuf: it averages parameters"),
         ("common.memory_efficient_fp16=true", "memory_efficient_fp16: it avoids fp32 copies"),
     ],
 )
