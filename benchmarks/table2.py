@@ -1,8 +1,8 @@
 """Table 2 at convergence on a small encoder: every method, to its last epoch.
 
     python benchmarks/table2.py --model M/model.pt --data data-bin --out table2 --tasks MRPC RTE
-    python benchmarks/table2.py --model M/model.pt --data data-bin --out curve --tasks MRPC \\
-      --methods full Dominant-1 Random-1 One-shot-1 Dominant-3 … --epochs 3 --seeds 1
+    python benchmarks/table2.py --model M/model.pt --data data-bin --out curve --tasks SST-2 \\
+      --updates 750 --seeds 1 --methods full Dominant-1 One-shot-1 Random-1 Dominant-3 …
     fairseq-dwt report table2/runs
 
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
@@ -14,7 +14,6 @@ goes on from its last epoch. What is finished is kept in OUT/table2.json after e
 from __future__ import annotations
 
 import argparse
-import functools
 import glob
 import json
 import os
@@ -31,7 +30,6 @@ from fairseq_dwt.files import replacing
 from fairseq_dwt.glue.suite import glue_task
 from fairseq_dwt.report.runs import Run, find_runs, read_run
 from fairseq_dwt.report.scores import score_table, table_text
-from fairseq_dwt.run.config import compose
 from fairseq_dwt.run.folder import CONFIG
 
 TICKETS = {
@@ -92,21 +90,6 @@ def best_rate(folder: str, method: str) -> str:
     return max(scores, key=lambda rate: scores[rate] or 0.0)
 
 
-@functools.cache
-def schedule(config: str, epochs: int | None) -> list[str]:
-    """Settings of fewer epochs than the task's own."""
-    if epochs is None:
-        return []
-    of = compose(config, ["task.cwd=.", "task.data=.", "checkpoint.finetune_from_model=."])
-    share = epochs / of.optimization.max_epoch
-    updates, warm = of.optimization.max_update, of.lr_scheduler.warmup_updates
-    return [
-        f"optimization.max_epoch={epochs}",
-        f"optimization.max_update={round(share * updates)}",
-        f"lr_scheduler.warmup_updates={round(share * warm)}",
-    ]
-
-
 def run_all(args: argparse.Namespace) -> None:
     """Task by task: the search, then seed after seed; so that what is there is comparable."""
     stage_1 = os.path.abspath(f"{args.out}/runs/stage-1")
@@ -120,15 +103,14 @@ def run_all(args: argparse.Namespace) -> None:
             config, *settings = METHODS[method]
             own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
             name = f"{config}_{glue_task(task).name}"
-            own += schedule(name, args.epochs)
+            if args.updates:
+                own += [f"optimization.max_update={args.updates}"]
+                own += [f"lr_scheduler.warmup_updates={round(0.06 * args.updates)}"]
+                own += [f"dataset.validate_interval_updates={args.updates // 3}"]
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
             keep(args)
 
-        for config in {settings[0] for settings in METHODS.values()}:
-            schedule(
-                f"{config}_{glue_task(task).name}", args.epochs
-            )  # not in threads: Hydra is one
         rounds = [[(m, rate, 1) for m in args.methods for rate in rates(m)]]
         rounds += [[(m, "", seed) for m in args.methods] for seed in range(2, args.seeds + 1)]
         for jobs in rounds:
@@ -196,7 +178,7 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", default=OF_TABLE_2, metavar="METHOD", choices=list(METHODS)
     )
-    parser.add_argument("--epochs", type=int, help="[the task's own]")
+    parser.add_argument("--updates", type=int, help="of each run [the task's own]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)
