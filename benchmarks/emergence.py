@@ -54,7 +54,7 @@ MODEL = (
 TASK, ROWS, BATCHES = "SST-2", 400, 32
 #: What SST-2 is trained by: config, settings, learning rate.
 METHODS = {
-    "full": ("full_sst_2", [], "1e-4"),
+    "full": ("full_sst_2", [], "5e-4"),
     "One-shot-1": ("ticket_sst_2", ["optimizer.ticket=oneshot", "optimizer.k=1"], "3e-3"),
     "Random-1": ("random_sst_2", ["optimizer.k=1"], "3e-3"),
 }
