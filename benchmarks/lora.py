@@ -10,6 +10,7 @@ as many parameters as a ticket of k = 1. Writes OUT/lr0.001_seed1.lora.json, whi
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rank", type=int, default=1)
-    parser.add_argument("--max-epoch", type=int, help="[the config's]")
+    parser.add_argument("--updates", type=int, help="[the config's epochs]")
     args = parser.parse_args()
     import peft
     from transformers import AutoModelForSequenceClassification
@@ -93,7 +94,7 @@ def main() -> None:
     random.seed(args.seed)
     torch.manual_seed(args.seed)
     base = AutoModelForSequenceClassification.from_pretrained(
-        args.hf, num_labels=cfg.task.num_classes
+        args.hf, num_labels=cfg.task.num_classes, dtype=torch.float32
     )
     kinds = {"task_type": "SEQ_CLS", "target_modules": TARGETS}
     model = peft.get_peft_model(
@@ -102,22 +103,27 @@ def main() -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     size = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
     rows, dev = (read(args.data, split, regression) for split in ("train", "valid"))
-    epochs, size_of = args.max_epoch or cfg.optimization.max_epoch, cfg.dataset.batch_size
-    updates = epochs * -(-len(rows) // size_of)
+    size_of = cfg.dataset.batch_size
+    epoch = -(-len(rows) // size_of)
+    updates = args.updates or cfg.optimization.max_epoch * epoch
+    often = args.updates // 3 if args.updates else epoch
     warm = max(1, round(0.06 * updates))
     adam = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.1)
     decay = torch.optim.lr_scheduler.LambdaLR(
         adam, lambda n: min((n + 1) / warm, max(0.0, (updates - n) / (updates - warm)))
     )
     metric, validations, made = cfg.checkpoint.best_checkpoint_metric, [], 0
-    for _ in tqdm(range(epochs), desc=f"{args.task}, LoRA"):
-        random.shuffle(rows)
-        for start in range(0, len(rows), size_of):
-            adam.zero_grad()
-            model(**batch(rows[start : start + size_of], regression)).loss.backward()
-            adam.step()
-            decay.step()
-            made += 1
+    order = (start for _ in range(updates) for start in range(0, len(rows), size_of))
+    for start in tqdm(itertools.islice(order, updates), f"{args.task}, LoRA", updates):
+        if start == 0:
+            random.shuffle(rows)
+        adam.zero_grad()
+        model(**batch(rows[start : start + size_of], regression)).loss.backward()
+        adam.step()
+        decay.step()
+        made += 1
+        if made % often and made < updates:
+            continue
         validations.append([float(made), score(model, dev, metric, regression)])
         scores = [found for _, found in validations]
         if len(scores) - 1 - scores.index(max(scores)) >= cfg.checkpoint.patience > 0:

@@ -61,12 +61,13 @@ def test_stage_1_keeps_no_dense_temporary(measured):
 @pytest.mark.parametrize(
     ("name", "page"),
     [("words", "performance.md"), ("translation", "any-model.md"), ("why", "why.md")]
-    + [("language_model", "any-model.md"), ("table2", "measured.md")],
+    + [("language_model", "any-model.md"), ("table2", "measured.md"), ("emergence", "why.md")]
+    + [("curve", "measured.md")],
 )
 def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
     sys.path.insert(0, FOLDER)
     try:
-        module = import_module(name)
+        module = import_module("table2" if name == "curve" else name)
     finally:
         sys.path.remove(FOLDER)
     docs = Path(FOLDER).parent / "docs"
