@@ -83,7 +83,7 @@ def ticket_of_config(
     Raises:
         DwtError: the config's task is none of ours, or see :func:`find_in_batches`.
     """
-    k = cfg.optimizer.get("k")
+    k = cfg.optimizer.k if "k" in cfg.optimizer else None
     with _of_config(cfg) as (task, model):
         return find_in_batches(word, task, model, number, on_batch, on_settling, k)
 

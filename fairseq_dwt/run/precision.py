@@ -49,8 +49,9 @@ def settle_precision(root: DictConfig) -> None:
             "out to train in fp32"
         )
     ticket = root.get("optimizer") or {}
-    separate = str(ticket.get("mode")) == "masked" or ticket.get("move_every") is not None
-    if ticket.get("_name") == "dominant_ticket" and separate:
+    # older OmegaConfs refuse to look for what another optimizer does not have
+    inside = ticket.get("_name") == "dominant_ticket"
+    if inside and (str(ticket.get("mode")) == "masked" or ticket.get("move_every") is not None):
         with open_dict(common):
             common.fp16_no_flatten_grads = True
 
