@@ -142,7 +142,8 @@ def test_two_workers_train_what_one_does(folder, settings, tmp_path):
             if not is_copy(n)
         ]
     )
-    assert (gaps < 5e-4).float().mean() > 0.9
+    # a slice's Adam begins anew with each move, where rounding noise is a step of lr
+    assert (gaps < 5e-4).float().mean() > (0.8 if settings == SLICE else 0.9)
     if "file" in settings:
         name = "slices" if settings == SLICE else "ticket"
         ticket = Ticket.load(f"{tmp_path}/two/{name}.json")
