@@ -3,8 +3,8 @@
     python benchmarks/lora.py --hf FOLDER --data data-bin/MRPC --task MRPC --rate 1e-3 \\
       --out table2/runs/MRPC
 
-FOLDER is the pre-trained model as ``fairseq-dwt export-hf`` writes it. Rank 1 of Q and V has about
-as many parameters as a ticket of k = 1. Writes OUT/lr0.001_seed1.lora.json, which table2.py keeps.
+FOLDER is the pre-trained model as ``fairseq-dwt export-hf`` writes it. Rank 2 of Q and V has about
+as many parameters as a ticket of k = 1. Writes OUT/r2_lr0.001_seed1.lora.json, which table2.py keeps.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rank", type=int, default=1)
+    parser.add_argument("--rank", type=int, default=2, help="of Q and V [%(default)s]")
     parser.add_argument("--updates", type=int, help="[the config's epochs]")
     args = parser.parse_args()
     import peft
@@ -139,7 +139,7 @@ def main() -> None:
         "from_predictions": True,
         "validations": [[update, round(found, 1)] for update, found in validations],
     }
-    path = f"{args.out}/lr{args.rate:g}_seed{args.seed}.lora.json"
+    path = f"{args.out}/r{args.rank}_lr{args.rate:g}_seed{args.seed}.lora.json"
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=1)
 
