@@ -4,7 +4,8 @@
       --out table2/runs/MRPC
 
 FOLDER is the pre-trained model as ``fairseq-dwt export-hf`` writes it. Rank 2 of Q and V has about
-as many parameters as a ticket of k = 1. Writes OUT/r2_lr0.001_seed1.lora.json, which table2.py keeps.
+as many parameters as a ticket of k = 1. Writes OUT/r2_lr0.001_seed1.lora.json, which table2.py
+keeps.
 """
 
 from __future__ import annotations
