@@ -38,12 +38,11 @@ TICKETS = {
     "One-shot": ("ticket", "optimizer.ticket=oneshot"),
     "Slice": ("ticket", "optimizer.ticket=slice", "optimizer.move_every=100"),
 }
+KS = (1, 3, 10, 30, 100)
 #: ``{method: (its config, its settings …)}``; ``T`` is the ticket.
 METHODS = {"full": ("full",), "BitFit": ("bitfit",)}
 METHODS |= {
-    f"{name}-{k}": (*settings, f"optimizer.k={k}")
-    for k in (1, 3, 10, 30, 100)
-    for name, settings in TICKETS.items()
+    f"{name}-{k}": (*settings, f"optimizer.k={k}") for k in KS for name, settings in TICKETS.items()
 }
 OF_TABLE_2 = (
     "full Dominant-1 Random-1 Dominant-3 Random-3 One-shot-1 BitFit Slice-1 One-shot-3".split()
@@ -167,12 +166,29 @@ def table(result: dict[str, Any]) -> str:
     return text
 
 
+def curve(result: dict[str, Any]) -> str:
+    """Markdown: the best score of all rates, by k and method, and how much trains."""
+    best: dict[str, dict[str, Any]] = {}
+    for run in result["runs"]:
+        if run["best"] > best.get(run["method"], {"best": -1.0})["best"]:
+            best[run["method"]] = run
+    text = "| k | " + " | ".join(TICKETS) + " |\n|---:|" + "---:|" * len(TICKETS) + "\n"
+    for k in KS:
+        runs = [best.get(f"{name}-{k}") for name in TICKETS]
+        cells = [f"{run['best']:.1f} ({run['trained']:,})" if run else "" for run in runs]
+        text += f"| {k} | " + " | ".join(cells) + " |\n"
+    others = [run for name, run in best.items() if name.rpartition("-")[0] not in TICKETS]
+    told = [f"{run['method']} {run['best']:.1f} ({run['trained']:,})" for run in others]
+    return text + "\nBeside them: " + ", ".join(sorted(told)) + ".\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="pre-trained model.pt")
     parser.add_argument("--data", help="folder of the tasks' binarised data")
     parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
+    parser.add_argument("--curve", metavar="FILE", help="the same, scores against k")
     parser.add_argument("--out", default="table2", help="folder of the runs [%(default)s]")
     parser.add_argument("--tasks", nargs="+", default=["MRPC", "RTE", "CoLA", "STS-B"])
     parser.add_argument(
@@ -183,9 +199,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)
     args = parser.parse_args()
-    if args.table:
-        with open(args.table, encoding="utf-8") as file:
-            print(table(json.load(file)))
+    if args.table or args.curve:
+        with open(args.table or args.curve, encoding="utf-8") as file:
+            print((table if args.table else curve)(json.load(file)))
         return
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
     run_all(args)
