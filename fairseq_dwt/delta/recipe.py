@@ -233,9 +233,17 @@ def _read(metadata: Mapping[str, str], tensors: dict[str, Tensor], path: str) ->
     ticket, values = take_values(metadata, tensors, path)
     dtype = DTYPES[header["dtype"]]
     check_all(values, dtype, path)
-    places = [
-        Place(str(n), base, same_as, int(rows)) for n, base, same_as, rows in header["places"]
-    ]
+    places: list[Place] = []
+    before: set[str] = set()
+    for name, base, same_as, rows in header["places"]:
+        given = all(isinstance(one, (str, type(None))) and one != "" for one in (base, same_as))
+        if not given or (same_as is not None and same_as not in before):
+            raise DwtError(
+                f"{path}: {name}: expected the name of a tensor of the base, or of one before it, "
+                f"got {base!r:.80}, {same_as!r:.80}; export it again"
+            )
+        places.append(Place(str(name), base, same_as, int(rows)))
+        before.add(str(name))
     own = {p.name: tensors.pop(f"own.{p.name}") for p in places if not (p.base or p.same_as)}
     if tensors:
         raise DwtError(f"{path}: {sorted(tensors)[0]}: a tensor that its places do not name")

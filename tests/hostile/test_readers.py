@@ -89,6 +89,18 @@ def test_a_file_of_tensors(name, read, one_of_each, small, tmp_path):
     check()
 
 
+@pytest.mark.parametrize("place", [["a", [None], None, 1], ["a", "", None, 1], ["a", None, "b", 1]])
+def test_a_place_that_is_none_is_named(place, one_of_each, tmp_path):
+    header, payload = parts((one_of_each / "recipe.delta.safetensors").read_bytes())
+    told = json.loads(header["__metadata__"]["delta"])
+    told["places"].insert(0, place)
+    header["__metadata__"]["delta"] = json.dumps(told)
+    path = tmp_path / "recipe.delta.safetensors"
+    path.write_bytes(resealed(safetensors(header, payload)))
+    with pytest.raises(DwtError, match="a: expected the name of a tensor of the base"):
+        RecipeDelta.load(str(path))
+
+
 def test_predictions(one_of_each, tmp_path):
     whole = (one_of_each / "predictions.tsv").read_bytes()
     head = json.loads(whole.splitlines()[0][2:])
