@@ -52,7 +52,12 @@ class MovingSlice:
 
     def settle(self, updates: int) -> None:
         """Train the columns of this number of updates, as after a checkpoint was loaded."""
-        self._go_to(updates // self._every)
+        self._number = updates // self._every
+        ticket = self._draw(self._number)
+        with torch.no_grad():
+            for name, layer in self._layers.items():
+                layer.index.copy_(torch.tensor(sorted(ticket.matrices[name].columns)))
+                layer.columns.copy_(layer.weight.index_select(1, layer.index))
 
     def move(self, updates: int, optimizer: Any) -> None:
         """To be called after each update, when W is current.
@@ -78,11 +83,3 @@ class MovingSlice:
             for name, entry in first.matrices.items()
         }
         return Ticket(union, first.origin, ranked=False)
-
-    def _go_to(self, number: int) -> None:
-        self._number, ticket = number, self._draw(number)
-        with torch.no_grad():
-            for name, layer in self._layers.items():
-                index = torch.tensor(sorted(ticket.matrices[name].columns))
-                layer.index.copy_(index)
-                layer.columns.copy_(layer.weight.index_select(1, layer.index))
