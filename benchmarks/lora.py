@@ -137,7 +137,7 @@ def main() -> None:
         "trained": size,
         "metric": metric,
         "best": max(scores),
-        "from_predictions": True,
+        "from_predictions": False,
         "validations": [[update, round(found, 1)] for update, found in validations],
     }
     path = f"{args.out}/r{args.rank}_lr{args.rate:g}_seed{args.seed}.lora.json"
