@@ -111,9 +111,9 @@ def of_moment(out: str, moment: int) -> list[str]:
 def look(given: list[str]) -> tuple[dict[str, Any], dict[str, Ticket]]:
     """How far the columns of a model have separated, and its tickets."""
     cfg = compose("ticket_sst_2", [*given, "optimizer.ticket=oneshot", "task.cwd=/"])
-    pretrained, sizes, gradients = look_with_config(cfg, BATCHES)
-    found = reasons(pretrained, sizes, gradients)
-    shapes = {m.name: m.shape for m in pretrained.matrices}
+    seen = look_with_config(cfg, BATCHES)
+    found, gradients = reasons(seen), seen.gradients
+    shapes = {m.name: m.shape for m in seen.pretrained.matrices}
     tickets = {
         word: rank(found[reason], shapes, Origin(word))
         for word, reason in (

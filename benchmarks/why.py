@@ -1,7 +1,11 @@
 """What names the columns of tickets of L1? ``fairseq-dwt explain`` on some tasks, as a table.
 
-python benchmarks/why.py --init model.pt --data data-bin --l1 SST-2=T.json QNLI=U.json --out why
-python benchmarks/why.py --table docs/why.json
+    python benchmarks/why.py --init model.pt --data data-bin --l1 SST-2=T.json QNLI=U.json \\
+      --again SST-2=T2.json --runs "language model=lm/s1-1" --out why
+    python benchmarks/why.py --table docs/why.json
+
+``--again`` names L1's ticket of another seed, the most that a reason can be asked to agree by;
+``--runs`` the folder of a recipe's stage 1, whose checkpoint keeps its settings.
 """
 
 from __future__ import annotations
@@ -16,15 +20,18 @@ from machine import machine
 
 from fairseq_dwt.cli import main as fairseq_dwt
 from fairseq_dwt.glue.suite import glue_task
+from fairseq_dwt.ticket import load_ticket
+from fairseq_dwt.ticket.similarity import similarity
+
+#: What no reason can be asked to surpass.
+AGAIN = "L1, another seed"
 
 
-def explain(args: argparse.Namespace, task: str, ticket: str) -> dict[str, Any]:
-    """The similarities that the command finds, and how many columns the ticket has."""
-    out, name = f"{args.out}/{task}", glue_task(task).name
-    given = ["--config-name", f"ticket_{name}", "--ticket", ticket, "--batches", str(args.batches)]
-    settings = [f"task.data={args.data}/{task}", f"checkpoint.finetune_from_model={args.init}"]
+def explain(args: argparse.Namespace, name: str, given: list[str]) -> dict[str, Any]:
+    """The similarities that the command finds."""
+    out = f"{args.out}/{name.replace(' ', '_')}"
     with contextlib.redirect_stdout(io.StringIO()):
-        code = fairseq_dwt(["explain", *given, *settings, "common.cpu=true", "-o", out])
+        code = fairseq_dwt(["explain", *given, "--batches", str(args.batches), "-o", out])
     if code:
         raise SystemExit(code)
     with open(f"{out}/report.json", encoding="utf-8") as file:
@@ -38,6 +45,23 @@ def explain(args: argparse.Namespace, task: str, ticket: str) -> dict[str, Any]:
     }
 
 
+def of_task(args: argparse.Namespace, task: str, ticket: str) -> dict[str, Any]:
+    """A GLUE task's."""
+    settings = [f"task.data={args.data}/{task}", f"checkpoint.finetune_from_model={args.init}"]
+    given = ["--config-name", f"ticket_{glue_task(task).name}", *settings, "common.cpu=true"]
+    found = explain(args, task, [*given, "--ticket", ticket])
+    if task in args.again:
+        one, other = (load_ticket(p).as_columns(p) for p in (ticket, args.again[task]))
+        for k in found:
+            agree = similarity(one.top(int(k)), other.top(int(k)))
+            found[k][AGAIN] = {
+                "jaccard": agree.per_matrix,
+                "chance": agree.chance,
+                "kinds": agree.by_kind,
+            }
+    return found
+
+
 def table(result: dict[str, Any]) -> str:
     """Markdown: reasons by tasks, k = 1 and k = 3."""
     tasks = result["tasks"]
@@ -45,7 +69,8 @@ def table(result: dict[str, Any]) -> str:
     first = next(iter(tasks.values()))
     for reason in next(iter(first.values())):
         cells = [
-            ", ".join(f"{by_k[k][reason]['jaccard']:.2f}" for k in by_k) for by_k in tasks.values()
+            ", ".join(f"{one[reason]['jaccard']:.2f}" for one in by_k.values() if reason in one)
+            for by_k in tasks.values()
         ]
         text += f"| {reason} | " + " | ".join(cells) + " |\n"
     return text
@@ -56,7 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--init", help="pre-trained model.pt")
     parser.add_argument("--data", help="folder of the tasks' binarised data")
-    parser.add_argument("--l1", nargs="+", metavar="TASK=TICKET", help="tickets of stage 1")
+    parser.add_argument(
+        "--l1", nargs="+", default=[], metavar="TASK=TICKET", help="tickets of stage 1"
+    )
+    parser.add_argument("--again", nargs="+", default=[], metavar="TASK=TICKET")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--batches", type=int, default=32, help="[%(default)s]")
     parser.add_argument("--out", default="why", help="folder of the pages [%(default)s]")
     parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
@@ -65,8 +94,13 @@ def main() -> None:
         with open(args.table, encoding="utf-8") as file:
             print(table(json.load(file)))
         return
-    tickets = dict(pair.split("=", 1) for pair in args.l1)
-    tasks = {task: explain(args, task, ticket) for task, ticket in tickets.items()}
+    tickets, args.again, runs = (
+        dict(pair.split("=", 1) for pair in pairs) for pairs in (args.l1, args.again, args.runs)
+    )
+    tasks = {task: of_task(args, task, ticket) for task, ticket in tickets.items()}
+    for name, folder in runs.items():
+        given = [f"--tuned={folder}/checkpoint_best.pt", f"--ticket={folder}/ticket.json"]
+        tasks[name] = explain(args, name, given)
     result = {"machine": machine(), "batches": args.batches, "tasks": tasks}
     with open(f"{args.out}/why.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -57,9 +58,14 @@ def add_commands(add: Add) -> None:
             command.add_argument(flag, **_OPTIONS[name])
         output(command)
 
-    explain = of_a_config(add("explain", _explain, "Why these columns? Reasons beside a ticket."))
+    explain = add("explain", _explain, "Why these columns? Reasons beside a ticket.")
+    of_a_config(explain, required=False)
     explain.add_argument("--ticket", required=True, help="to explain: of L1, or another")
-    explain.add_argument("--tuned", help="L1 fine-tuned checkpoint, for what it moved")
+    explain.add_argument(
+        "--tuned",
+        help="L1 fine-tuned checkpoint, for what it moved; its settings too, where no config "
+        "is named: of any recipe",
+    )
     output(explain, "folder to write index.html, report.md, report.json and figures/ into")
 
     show = add("show", _show, "Print a ticket's structure (the paper's Table 1).")
@@ -82,9 +88,9 @@ def add_commands(add: Add) -> None:
         output(combine)
 
 
-def of_a_config(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def of_a_config(command: argparse.ArgumentParser, required: bool = True) -> argparse.ArgumentParser:
     """A command that looks at a run's first batches, without the run."""
-    command.add_argument("--config-name", required=True, help="of a run, such as ticket_mrpc")
+    command.add_argument("--config-name", required=required, help="of a run, such as ticket_mrpc")
     command.add_argument("--config-dir", help="folder of that config, where it is not ours")
     command.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
     command.add_argument(
@@ -146,14 +152,17 @@ def _explain(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     with _without_info():
-        from ..find.explain import reasons
-        from ..run.first_batches import look_with_config
-
         number = 16 if args.batches is None else args.batches
         if number < 1:
             raise DwtError(f"--batches: expected one or more, got {number}")
-        ticket, cfg = load_ticket(args.ticket).as_columns(args.ticket), config_of(args)
-        pretrained = open_pretrained(str(cfg.checkpoint.finetune_from_model))
+        cfg = _config_or_run(args)
+        from ..find.explain import reasons
+        from ..recipe.first_batches import look_with_run
+        from ..recipe.theta0 import file_of
+        from ..run.first_batches import OURS, look_with_config
+
+        ticket = load_ticket(args.ticket).as_columns(args.ticket)
+        pretrained = open_pretrained(file_of(cfg)[0])
         ticket.check_fits(pretrained.matrices, pretrained.fingerprint, args.ticket)
         tuned_file = None if args.tuned is None else open_tuned(args.tuned, pretrained)
 
@@ -161,12 +170,13 @@ def _explain(args: argparse.Namespace) -> int:
             bar = tqdm(batches, args.name, number, disable=not sys.stderr.isatty(), unit="batch")
             return iter(bar)
 
-        pretrained, sizes, gradients = look_with_config(cfg, number, show)
-        found = reasons(pretrained, sizes, gradients, tuned_file)
+        looks = look_with_config if cfg.task._name in OURS else look_with_run
+        seen = looks(cfg, number, show)
+        found = reasons(seen, tuned_file)
         from ..report.explain import explain_document
         from ..report.page import write_report
 
-        document = explain_document(found, ticket, pretrained.matrices)
+        document = explain_document(found, ticket, list(seen.sizes.matrices.values()))
         written = write_report(args.output, document)
     for path in written:
         if "figures" not in path:
@@ -175,6 +185,22 @@ def _explain(args: argparse.Namespace) -> int:
         for reason, one in by_reason.items():
             print(f"k = {k}  {one['per_matrix']:.2f}  chance {one['chance']:.3f}  {reason}")
     return 0
+
+
+def _config_or_run(args: argparse.Namespace) -> Any:
+    """The settings of a config, or those that a run keeps in its checkpoint."""
+    if args.config_name is not None:
+        return config_of(args)
+    if args.tuned is None:
+        raise DwtError(
+            "explain: expected --config-name, of a GLUE task, or --tuned, a run's checkpoint with "
+            "its settings, got neither"
+        )
+    from .. import register
+    from ..recipe.first_batches import settings_of
+
+    register()
+    return settings_of(args.tuned, args.overrides)
 
 
 def config_of(args: argparse.Namespace) -> Any:
@@ -194,7 +220,9 @@ def _without_info() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of how fairseq calls it
+            yield
     finally:
         logging.disable(before)
 

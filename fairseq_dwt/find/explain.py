@@ -8,50 +8,145 @@ Jaccard similarity of as many of its first columns as the ticket has in that mat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..any_checkpoint import AnyTuned
+from ..any_checkpoint import AnyPretrained, AnyTuned
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..model.names import ENCODER, Matrix
+from ..model.names import Matrix
 from ..ticket import Columns, Ticket
 from ..ticket.columns import ranking
 from ..ticket.similarity import Similarity, similarity
 from .dominant import tensors_of
 from .forward import InputSizes
+from .oneshot import ColumnScores
 
 #: ``{reason: {matrix name: (in_features + 1,), the last is the bias}}``.
 Reasons = dict[str, dict[str, Tensor]]
 
 
-def reasons(
-    pretrained: Pretrained,
-    sizes: InputSizes,
-    gradients: Mapping[str, Tensor],
-    tuned: Tuned | AnyTuned | None = None,
-) -> Reasons:
-    """All of them, of a RoBERTa.
+@dataclass(frozen=True)
+class Seen:
+    """What some batches show of a model at θ0.
+
+    Attributes:
+        pretrained: θ0's file.
+        norms: of :func:`norms_before`.
+        sizes: of the matrices' inputs, without dropout.
+        gradients: ``{matrix name: Σ ‖∂L/∂W_j‖²}``, fp64 (in_features + 1,), with dropout.
+    """
+
+    pretrained: Pretrained | AnyPretrained
+    norms: Mapping[str, nn.Module]
+    sizes: InputSizes
+    gradients: Mapping[str, Tensor]
+
+
+def look_at(
+    model: nn.Module,
+    layers: Mapping[str, Matrix],
+    pretrained: Pretrained | AnyPretrained,
+    loss: Callable[[Any], Tensor],
+    compute: Callable[[Any], Any],
+    batches: Iterable[Any],
+) -> Seen:
+    """What some batches show of a model at θ0.
 
     Args:
-        pretrained: θ0.
-        sizes: of some text's inputs.
-        gradients: ``{matrix name: Σ ‖∂L/∂W_j‖²}``.
+        model: of fairseq, in training mode, whose attention calls its projection modules.
+        layers: its linear layers that are ticket matrices.
+        pretrained: θ0's file.
+        loss: of a batch.
+        compute: runs the model on a batch.
+        batches: all are looked at.
+
+    Raises:
+        DwtError: there is no batch.
+    """
+    sizes, scores = InputSizes(model, layers), ColumnScores(model, layers=layers)
+    norms: dict[str, nn.Module] | None = None
+    for batch in batches:
+        model.eval()
+        if norms is None:
+            norms = norms_before(model, layers, partial(compute, batch))
+        with sizes:
+            sizes.look(partial(compute, batch))
+        model.train()
+        with scores, torch.enable_grad():
+            of_batch = loss(batch)
+            if of_batch.requires_grad:  # not where layerdrop skips every layer
+                of_batch.backward()
+    if norms is None:
+        raise DwtError("explain: expected batches of train data, got none")
+    return Seen(pretrained, norms, sizes, scores.sums)
+
+
+def norms_before(
+    model: nn.Module, layers: Mapping[str, Matrix], compute: Callable[[], Any]
+) -> dict[str, nn.Module]:
+    """The layer norm whose output a matrix reads, ``{matrix name: norm}``.
+
+    It is found by looking: what comes out of a norm goes into the matrix as it is. O and FC2 read
+    others, and are left out in most models.
+
+    Args:
+        model: of fairseq, in evaluation mode.
+        layers: its linear layers that are ticket matrices, ``{module name: matrix}``.
+        compute: runs the model on a batch.
+    """
+    outputs: dict[nn.Module, Tensor] = {}
+    found: dict[str, nn.Module] = {}
+
+    def keep(norm: nn.Module, _inputs: Any, output: Tensor) -> None:
+        outputs.pop(norm, None)
+        outputs[norm] = output.flatten(0, -2)
+
+    def look(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        tokens = inputs[0].flatten(0, -2)
+        token = tokens[tokens.abs().sum(1).argmax()]  # padding may have been set to zero since
+        for norm, output in reversed(outputs.items()):
+            if output.shape[1] == len(token) and bool((output == token).all(1).any()):
+                found[name] = norm
+                break
+
+    modules = dict(model.named_modules())
+    norms = [m for m in modules.values() if type(m).__name__.endswith("LayerNorm")]
+    hooks = [norm.register_forward_hook(keep) for norm in norms]
+    for layer, matrix in layers.items():
+        hooks.append(modules[layer].register_forward_pre_hook(partial(look, matrix.name)))
+    try:
+        with torch.no_grad():
+            compute()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def reasons(seen: Seen, tuned: Tuned | AnyTuned | None = None) -> Reasons:
+    """All of them.
+
+    Args:
+        seen: of some batches.
         tuned: the L1 fine-tuned checkpoint; without it nothing is said of |Δ|.
     """
     found: Reasons = {}
+    pretrained, sizes = seen.pretrained, seen.sizes
 
     def say(reason: str, matrix: Matrix, values: Tensor) -> None:
         found.setdefault(reason, {})[matrix.name] = values.double()
 
-    for matrix in pretrained.matrices:
-        norm = norm_before(pretrained, matrix)
+    for matrix in sizes.matrices.values():
+        norm = seen.norms.get(matrix.name)
         if norm is not None:  # the bias has no norm before it: it comes last
             for reason, part in (("norm's γ", "weight"), ("norm's β", "bias")):
-                values = pretrained.tensors[f"{norm}.{part}"].double()
+                values = getattr(norm, part).detach().double().cpu()
                 # outliers lie on either side: a small γ keeps a large dimension in bounds
                 values = (values - values.median()).abs()
                 say(reason, matrix, torch.cat([values, values.new_zeros(1)]))
@@ -61,27 +156,12 @@ def reasons(
         say("inputs, <s>", matrix, of_first)
         say("means and <s> (forward)", matrix, sizes.scores(matrix.name))
         say("weights", matrix, _columns(pretrained.tensors, matrix).norm(dim=0))
-        say("gradient (one-shot)", matrix, gradients[matrix.name].sqrt())
+        say("gradient (one-shot)", matrix, seen.gradients[matrix.name].sqrt())
         if tuned is not None:
             init = tensors_of(pretrained.tensors, pretrained.path, tuned.dtype)
             before = _columns({n: init(n) for n in (matrix.weight, matrix.bias)}, matrix)
             say("moved by L1", matrix, (_columns(tuned.theta, matrix) - before).abs().sum(0))
     return found
-
-
-def norm_before(pretrained: Pretrained, matrix: Matrix) -> str | None:
-    """Name of the layer norm whose output a matrix reads; None of O and FC2, which read others."""
-    layer = f"{ENCODER}layers.{matrix.layer}"
-    first = pretrained.settings.get("encoder_normalize_before")
-    if matrix.kind in ("Q", "K", "V"):
-        below = f"{ENCODER}layers.{matrix.layer - 1}.final_layer_norm"
-        name = f"{layer}.self_attn_layer_norm" if first else below
-        name = f"{ENCODER}layernorm_embedding" if not first and matrix.layer == 0 else name
-    elif matrix.kind == "FC1":
-        name = f"{layer}.final_layer_norm" if first else f"{layer}.self_attn_layer_norm"
-    else:
-        return None
-    return name if f"{name}.weight" in pretrained.tensors else None
 
 
 def overlaps(found: Reasons, ticket: Ticket, k: int) -> dict[str, Similarity]:

@@ -7,31 +7,37 @@ activations act as a bias. Of each matrix, rank the columns by
 
     s_j = rms over rows of (mean over the row's tokens of x_j) + rms over rows of (x_j at ``<s>``)
 
-where the bias is the column whose input is 1, s = 2. There is no loss, no label and no backward
-pass.
+where ``<s>`` is each row's first token, and the bias is the column whose input is 1, s = 2. There
+is no label and no backward pass.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..model.anatomy import parameter_shapes, ticket_layers
+from ..model.anatomy import attention_of, parameter_shapes, ticket_layers
 from ..model.names import Matrix
+from ..model.packing import Packing
 from ..ticket import Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS
 from .oneshot import Settling, rank, settle
+
+Batch = TypeVar("Batch")
 
 
 class InputSizes:
     """Adds up the squares of every matrix's inputs while ``model`` computes.
 
+    Which tokens are real is what the attention of each layer is told; their inputs may be padded,
+    (length, batch, in_features), or packed, (tokens, in_features).
+
     Args:
-        model: a RoBERTa in evaluation mode whose attention calls its projection modules.
+        model: of fairseq, in evaluation mode, whose attention calls its projection modules.
         layers: the linear layers of the model's ticket matrices; by default a RoBERTa's.
 
     Attributes:
@@ -50,13 +56,18 @@ class InputSizes:
             {n: torch.zeros(w, dtype=torch.float64) for n, w in widths.items()} for _ in range(3)
         )
         self.tokens, self.rows = dict.fromkeys(widths, 0), dict.fromkeys(widths, 0)
-        self._real: Tensor | None = None
+        self._padding: dict[str, Any] = {}
 
     def __enter__(self) -> InputSizes:
         modules = dict(self._model.named_modules())
+        attention = {layer: attention_of(layer, m.kind) for layer, m in self._layers.items()}
         self._hooks = [
-            modules[layer].register_forward_pre_hook(self._hook(matrix.name))
-            for layer, matrix in self._layers.items()
+            modules[name].register_forward_pre_hook(self._note(name), with_kwargs=True)
+            for name in dict.fromkeys(attention.values())
+        ]
+        self._hooks += [
+            modules[layer].register_forward_pre_hook(self._hook(m.name, attention[layer]))
+            for layer, m in self._layers.items()
         ]
         return self
 
@@ -64,26 +75,32 @@ class InputSizes:
         for hook in self._hooks:
             hook.remove()
 
-    def look(self, real: Tensor, compute: Callable[[], Any]) -> None:
-        """Have ``compute`` run the model on a batch.
-
-        Args:
-            real: bool (batch, length), False at padding; each row begins with a real token.
-            compute: runs the model; of its inputs here nothing is kept but the sums.
-        """
-        self._real = real
+    def look(self, compute: Callable[[], Any]) -> None:
+        """Have ``compute`` run the model on a batch; nothing of it is kept but the sums."""
         with torch.no_grad():
             compute()
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def _note(self, attention: str) -> Callable[..., None]:
+        def see(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            positional = inputs[3] if len(inputs) > 3 else None
+            self._padding[attention] = named.get("key_padding_mask", positional)
+
+        return see
+
+    def _hook(self, name: str, attention: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def see(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            x, real = inputs[0].detach().float(), self._real
-            assert real is not None
-            if x.dim() == 3:  # (length, batch, in_features), else the real tokens end to end
-                x = x.transpose(0, 1)[real]
-            lengths = real.sum(1)
+            x, padding = inputs[0].detach().float(), self._padding.get(attention)
+            if isinstance(padding, Packing):
+                lengths = padding.lengths
+            else:
+                x = x.transpose(0, 1)  # (batch, length, in_features)
+                real = x.new_ones(x.shape[:2], dtype=torch.bool)
+                if padding is not None:  # where keys are of more than the queries, these come last
+                    real = ~padding[:, -x.shape[1] :].bool()
+                x, lengths = x[real], real.sum(1)
+            lengths = lengths[lengths > 0]
             firsts = x[lengths.cumsum(0) - lengths]
-            row = torch.arange(len(real), device=x.device).repeat_interleave(lengths)
+            row = torch.arange(len(lengths), device=x.device).repeat_interleave(lengths)
             means = x.new_zeros(firsts.shape).index_add_(0, row, x) / lengths[:, None]
             for sums, part in (
                 (self.of_tokens, x),
@@ -124,20 +141,20 @@ class InputSizes:
 
 def find_forward(
     model: nn.Module,
-    padding: int,
-    batches: Iterable[Tensor],
+    compute: Callable[[Batch], Any],
+    batches: Iterable[Batch],
     origin: Origin,
     number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
+    layers: Mapping[str, Matrix] | None = None,
     limit: int = RANKED_COLUMNS,
 ) -> tuple[Ticket, list[Settling]]:
-    """The forward ticket of ``model``, a fairseq RoBERTa at θ0; computed without dropout.
+    """The forward ticket of ``model`` at θ0; computed without dropout.
 
     Args:
-        model: see :class:`InputSizes`.
-        padding: index of padding.
-        batches: int64 (batch, length) each, whose rows begin with ``<s>``.
-        origin, number, on_settling, limit: as for
+        model, layers: see :class:`InputSizes`.
+        compute: runs the model on a batch.
+        batches, origin, number, on_settling, limit: as for
             :func:`~fairseq_dwt.find.oneshot.find_ticket`, and so is what it returns.
 
     Raises:
@@ -146,18 +163,12 @@ def find_forward(
     training = model.training
     model.eval()
     try:
-        with InputSizes(model) as sizes:
+        with InputSizes(model, layers) as sizes:
 
-            def look(tokens: Tensor) -> None:
-                look_forward(sizes, model, tokens, padding)
+            def look(batch: Batch) -> None:
+                sizes.look(lambda: compute(batch))
 
             ticket_of = functools.partial(sizes.ticket, limit=limit)
             return settle(ticket_of, look, batches, origin, number, on_settling)
     finally:
         model.train(training)
-
-
-def look_forward(sizes: InputSizes, model: nn.Module, tokens: Tensor, padding: int) -> None:
-    """Add the inputs of a batch, int64 (batch, length), that ``model`` computes."""
-    # without a head, so that the last layer computes all tokens too
-    sizes.look(tokens.ne(padding), lambda: model(tokens, features_only=True))

@@ -60,6 +60,17 @@ def ticket_layers(shapes: Mapping[str, Sequence[int]]) -> dict[str, Matrix]:
     return {named[m.weight][: -len(".weight")]: m for m in matrices}
 
 
+def attention_of(layer: str, kind: str) -> str:
+    """The attention module that is told which inputs of a linear layer are padding.
+
+    Args:
+        layer: the linear layer's module name.
+        kind: of its matrix.
+    """
+    begin = layer.rsplit(".", 1 if kind in ("FC1", "FC2") else 2)[0]
+    return f"{begin}.{'encoder_attn' if kind in ('XK', 'XV') else 'self_attn'}"
+
+
 def heads_in(model: nn.Module) -> Any:
     """The classification heads of a fairseq RoBERTa, a torch ModuleDict by name."""
     return model.classification_heads

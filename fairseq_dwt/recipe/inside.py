@@ -1,4 +1,4 @@
-"""What stage 2 of a recipe needs before the trainer: the ticket, and the optimizer inside it."""
+"""What a recipe's stages need around the trainer: its folder, its ticket, its optimizer."""
 
 from __future__ import annotations
 
@@ -6,78 +6,19 @@ import os
 from argparse import Namespace
 from typing import Any
 
-import numpy as np
 import torch
-from fairseq import utils
 from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
-from ..find.oneshot import find_ticket
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..run.first_batches import ONESHOT, log_settling, ranked, train_batches
 from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
 from ..run.resume import checkpoint_to_resume
-from ..ticket import AnyTicket, Ticket, load_ticket, origin_of
+from ..ticket import AnyTicket, load_ticket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
 from .settings import TicketSettings
-from .theta0 import Theta0
-
-#: Beyond any recipe's first updates.
-_LATE = 2**31
-
-
-def one_shot(
-    theta0: Theta0,
-    cfg: DictConfig,
-    task: Any,
-    model: torch.nn.Module,
-    criterion: Any,
-    k: int | None,
-) -> Ticket:
-    """Of the run's first batches, in fp32, with its dropout; nothing drawn is missing later.
-
-    Args:
-        theta0: of ``model``.
-        cfg: fairseq's whole config.
-        task, model, criterion: as fairseq built them; the model is at θ0.
-        k: columns a matrix that are asked for.
-
-    Raises:
-        DwtError: too little data, or no finite gradients.
-    """
-    gpu = torch.cuda.is_available() and not cfg.common.cpu
-    device = torch.device("cuda" if gpu else "cpu")
-
-    def loss(sample: Any) -> torch.Tensor:
-        sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
-        optimizer = _Losses()
-        # the task's own step; what a recipe freezes for its first updates is looked at too
-        _, size, _ = task.train_step(sample, model, criterion, optimizer, _LATE)
-        return optimizer.total() / size
-
-    origin = origin_of(ONESHOT, theta0.pretrained, seed=cfg.common.seed)
-    training, drawn = model.training, np.random.get_state()
-    model.to(device).train()
-    criterion.to(device).train()
-    try:
-        with torch.random.fork_rng():
-            utils.set_torch_seed(cfg.common.seed)
-            batches = (b for b in train_batches(task, model, cfg) if b)
-            layers = theta0.anatomy.layers
-            ticket, _ = find_ticket(
-                model, loss, batches, origin, None, log_settling, layers, ranked(k)
-            )
-    finally:
-        _set_num_updates(model, 0)
-        # what the run itself will load: some tasks fail where it is there already
-        task.datasets.pop(cfg.dataset.train_subset, None)
-        np.random.set_state(drawn)
-        model.train(training).cpu()
-        criterion.cpu()
-    return ticket
 
 
 def plain(section: Any) -> Any:
@@ -85,19 +26,6 @@ def plain(section: Any) -> Any:
     if OmegaConf.is_config(section):
         return OmegaConf.to_container(section, resolve=True, enum_to_str=True)
     return section if isinstance(section, dict) else vars(section)
-
-
-class _Losses:
-    """What a task takes for its optimizer: it keeps the losses, and steps nothing."""
-
-    def __init__(self) -> None:
-        self._losses: list[torch.Tensor] = []
-
-    def backward(self, loss: torch.Tensor) -> None:
-        self._losses.append(loss)
-
-    def total(self) -> torch.Tensor:
-        return torch.stack(self._losses).sum()
 
 
 def without_ours(section: Any) -> Any:
@@ -192,11 +120,6 @@ def record(cfg: DictConfig, ticket: AnyTicket) -> None:
         ticket.save(path)
         if kept is not None and kept != path:
             os.remove(kept)  # an earlier run's, of the other kind
-
-
-def _set_num_updates(model: Any, number: int) -> None:
-    if hasattr(model, "set_num_updates"):
-        model.set_num_updates(number)
 
 
 def depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any) -> Any:

@@ -19,17 +19,16 @@ from ..errors import DwtError
 from ..find.l1 import InitDistance
 from ..find.proximal import proximal_step
 from ..model.through_modules import use_modules
-from ..run.first_batches import FORWARD
 from ..run.precision import refuse_sharding, settle_precision
 from ..run.stages import Finding, keep_slices, moving_slice, ticket_of_run, train_inside
 from ..train import halves
 from ..train.moving import MovingSlice
+from .first_batches import find_in_batches
 from .inside import (
     around,
     check_folder,
     depend_on,
     hold_statistics,
-    one_shot,
     plain,
     record,
     step_and_write_back,
@@ -148,17 +147,13 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
 
     def _stage_2(self, cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any) -> None:
         settings, anatomy = self.settings, self.theta0.anatomy
+        word = settings.file or ""
         self.theta0 = replace(self.theta0, values={})  # of stage 1 alone; as large as the model
-        if settings.file == FORWARD:
-            raise DwtError(
-                "ticket.file: forward serves the GLUE tasks so far, got a recipe; set "
-                "ticket.file=oneshot"
-            )
         ticket = ticket_of_run(
-            settings.file,
+            word,
             cfg,
             self.theta0.pretrained,
-            lambda: one_shot(self.theta0, cfg, task, model, criterion, settings.k),
+            lambda: find_in_batches(word, self.theta0, cfg, task, model, criterion, settings.k),
             k=settings.k,
             seed=settings.seed,
             like=settings.like,

@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..find.forward import InputSizes, find_forward, look_forward
-from ..find.oneshot import ColumnScores, Settling, find_ticket
+from ..find.explain import Seen, look_at
+from ..find.forward import find_forward
+from ..find.oneshot import Settling, find_ticket
 from ..glue.suite import task_of_folder
-from ..model.anatomy import padding_of
+from ..model.anatomy import anatomy_of
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: The words that ``optimizer.ticket`` takes for a ticket of the run's own first batches.
 ONESHOT, FORWARD = "oneshot", "forward"
+#: Our tasks, whose configs say all that a run needs.
+OURS = ("ticket_finetune", "ticket_extract")
 
 
 def agreed_ticket(
@@ -90,43 +93,28 @@ def ticket_of_config(
 
 def look_with_config(
     cfg: DictConfig, number: int, on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter
-) -> tuple[Pretrained, InputSizes, dict[str, torch.Tensor]]:
+) -> Seen:
     """What the first batches of a run with this config show of θ0.
 
     Args:
         cfg, on_batch: as for :func:`ticket_of_config`.
         number: of batches.
 
-    Returns:
-        θ0's file; the sizes of the matrices' inputs, without dropout; ``{matrix name: Σ
-        ‖∂L/∂W_j‖²}``, with it.
-
     Raises:
         DwtError: as :func:`ticket_of_config`.
     """
-    with _of_config(cfg) as (task, model), at_theta0(task, model, "explain") as (loss, device):
-        sizes, padding, seen = InputSizes(model), padding_of(model), 0
-        scores = ColumnScores(model)
-        for sample in on_batch(itertools.islice(train_batches(task, model, task.root), number)):
-            tokens = sample["net_input"]["src_tokens"].to(device)
-            model.eval()
-            with sizes:
-                look_forward(sizes, model, tokens, padding)
-            model.train()
-            with scores, torch.enable_grad():
-                loss(sample).backward()
-            seen += 1
-        if seen == 0:
-            raise DwtError("explain: expected batches of train data, got none")
-        return task.pretrained, sizes, scores.sums
+    with _of_config(cfg) as (task, model), at_theta0(task, model, "explain") as (loss, compute):
+        layers, batches = anatomy_of(model).layers, train_batches(task, model, task.root)
+        batches = on_batch(itertools.islice(batches, number))
+        return look_at(model, layers, task.pretrained, loss, compute, batches)
 
 
 @contextmanager
 def _of_config(cfg: DictConfig) -> Iterator[tuple[Any, torch.nn.Module]]:
     """Task and model of a run that is not made."""
-    if cfg.task.get("_name") not in ("ticket_finetune", "ticket_extract"):
+    if cfg.task.get("_name") not in OURS:
         raise DwtError(
-            "task._name: expected ticket_finetune or ticket_extract, got "
+            f"task._name: expected {' or '.join(OURS)}, got "
             f"{cfg.task.get('_name')}; name a config such as ticket_mrpc"
         )
     with open_dict(cfg), tempfile.TemporaryDirectory() as nowhere:
@@ -144,8 +132,10 @@ def _of_config(cfg: DictConfig) -> Iterator[tuple[Any, torch.nn.Module]]:
 @contextmanager
 def at_theta0(
     task: Any, model: torch.nn.Module, word: str
-) -> Iterator[tuple[Callable[[Any], torch.Tensor], torch.device]]:
-    """The model at θ0, in training mode, on a GPU where there is one; the mean loss of a batch.
+) -> Iterator[tuple[Callable[[Any], torch.Tensor], Callable[[Any], Any]]]:
+    """The model at θ0, in training mode, on a GPU where there is one.
+
+    Yields the mean loss of a batch, and what runs the encoder on one.
 
     Random numbers that are drawn inside are not missing later.
 
@@ -168,12 +158,16 @@ def at_theta0(
         total, size, _ = criterion(model, sample)
         return total / size
 
+    def compute(sample: Any) -> None:
+        # without a head, so that the last layer computes all tokens too
+        model(sample["net_input"]["src_tokens"].to(device), features_only=True)
+
     training = model.training
     model.to(device).train()
     try:
         with torch.random.fork_rng():
             utils.set_torch_seed(root.common.seed)
-            yield loss, device
+            yield loss, compute
     finally:
         model.train(training).cpu()
 
@@ -209,18 +203,13 @@ def find_in_batches(
     origin = origin_of(
         word, task.pretrained, task=task_of_folder(task.cfg.data), seed=root.common.seed
     )
-    with at_theta0(task, model, word) as (loss, device):
+    with at_theta0(task, model, word) as (loss, compute):
         batches = on_batch(train_batches(task, model, root))
+        given = (batches, origin, number, on_settling)
         if word == FORWARD:
-            tokens = (batch["net_input"]["src_tokens"].to(device) for batch in batches)
-            padding = padding_of(model)
-            ticket, _ = find_forward(
-                model, padding, tokens, origin, number, on_settling, limit=ranked(k)
-            )
+            ticket, _ = find_forward(model, compute, *given, limit=ranked(k))
         else:
-            ticket, _ = find_ticket(
-                model, loss, batches, origin, number, on_settling, limit=ranked(k)
-            )
+            ticket, _ = find_ticket(model, loss, *given, limit=ranked(k))
     return ticket
 
 

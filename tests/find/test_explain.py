@@ -11,19 +11,61 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.cli import main
 from fairseq_dwt.find.controls import largest_weights
-from fairseq_dwt.find.explain import norm_before, overlaps
+from fairseq_dwt.find.explain import norms_before, overlaps
+from fairseq_dwt.model.anatomy import anatomy_of
+from fairseq_dwt.model.encoder import use_sdpa
+from fairseq_dwt.model.names import kind_of
+from fairseq_dwt.model.packed import use_packed
+from fairseq_dwt.model.through_modules import use_modules
 from fairseq_dwt.ticket import Columns, Origin, Ticket
+from tests.conftest import WORDS, roberta
+from tests.translation import layers_of, translation
 
 SHAPE = (4, 8)
 
 
-def test_the_norm_whose_output_a_matrix_reads(pretrained):
-    by_name = {m.name: norm_before(pretrained, m) for m in pretrained.matrices}
-    begin = "encoder.sentence_encoder."
-    assert by_name["layers.0.self_attn.q_proj"] == f"{begin}layernorm_embedding"
-    assert by_name["layers.1.self_attn.v_proj"] == f"{begin}layers.0.final_layer_norm"
-    assert by_name["layers.1.fc1"] == f"{begin}layers.1.self_attn_layer_norm"
-    assert by_name["layers.1.fc2"] is None and by_name["layers.0.self_attn.out_proj"] is None
+@pytest.mark.parametrize("before", [False, True])
+def test_the_norm_whose_output_a_matrix_reads(before):
+    """Found by looking, in stacks of norms after and before; O and FC2 read others."""
+    model = translation(encoder_normalize_before=before, decoder_normalize_before=before).eval()
+    use_modules(model)
+    names = {module: name for name, module in model.named_modules()}
+    source = torch.tensor([[1, 5, 6, 7], [8, 9, 10, 11]])
+    target = torch.tensor([[2, 13, 14], [2, 15, 1]])
+    norms = norms_before(
+        model, layers_of(model), lambda: model(source, torch.tensor([3, 4]), target)
+    )
+    found = {matrix: names[norm] for matrix, norm in norms.items()}
+    of_encoder = "encoder.layer_norm" if before else "encoder.layers.1.final_layer_norm"
+    here, below = ("layers.1", "self_attn") if before else ("layers.0", "final")
+    expected = {
+        "encoder.layers.1.self_attn.q_proj": f"encoder.{here}.{below}_layer_norm",
+        "decoder.layers.1.self_attn.v_proj": f"decoder.{here}.{below}_layer_norm",
+        "decoder.layers.0.encoder_attn.k_proj": of_encoder,
+        "decoder.layers.1.encoder_attn.v_proj": of_encoder,
+        "encoder.layers.0.fc1": f"encoder.layers.0.{'final' if before else 'self_attn'}_layer_norm",
+        "decoder.layers.0.fc1": "decoder.layers.0."
+        + ("final_layer_norm" if before else "encoder_attn_layer_norm"),
+        "decoder.layers.0.encoder_attn.q_proj": "decoder.layers.0."
+        + ("encoder_attn_layer_norm" if before else "self_attn_layer_norm"),
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert not {kind_of(name) for name in found} & {"O", "XO", "FC2"}
+    # nothing is normalized before the first layer of a stack of norms after
+    assert ("encoder.layers.0.self_attn.q_proj" in found) == before
+
+
+@pytest.mark.parametrize("lay_out", [use_sdpa, use_packed])
+def test_padding_set_to_zero_since_hides_no_norm(lay_out):
+    model = roberta(WORDS).eval()
+    lay_out(model)
+    tokens = torch.tensor([[0, 5, 6, 2], [0, 7, 2, 1]])
+    layers = anatomy_of(model).layers
+    norms = norms_before(model, layers, lambda: model(tokens, features_only=True))
+    encoder = model.encoder.sentence_encoder
+    assert norms["layers.0.self_attn.q_proj"] is encoder.layernorm_embedding
+    assert norms["layers.1.self_attn.k_proj"] is encoder.layers[0].final_layer_norm
+    assert norms["layers.1.fc1"] is encoder.layers[1].self_attn_layer_norm
 
 
 def test_a_reason_is_compared_at_the_tickets_own_number_of_columns():
@@ -51,11 +93,11 @@ def test_the_largest_weights(pretrained):
 def explain(small, one_of_each, tmp_path, monkeypatch, capsys):
     """``fairseq-dwt explain`` of the tiny RoBERTa: its exit code, what it said, its JSON."""
 
-    def command(*more, ticket=None):
+    def command(*more, ticket=None, settings=()):
         monkeypatch.chdir(small.folder)
-        settings = ["task.data=data-bin/RTE", "checkpoint.finetune_from_model=model.pt"]
-        settings += ["task.num_classes=2", "dataset.batch_size=8", "common.cpu=true"]
-        given = ["--config-name", "ticket_rte", *settings, "-o", str(tmp_path / "why")]
+        given = ["task.data=data-bin/RTE", "checkpoint.finetune_from_model=model.pt", *settings]
+        given += ["task.num_classes=2", "dataset.batch_size=8", "common.cpu=true"]
+        given = ["--config-name", "ticket_rte", *given, "-o", str(tmp_path / "why")]
         ticket = ticket or str(one_of_each / "ticket.json")
         code = main(["explain", *given, "--ticket", ticket, "--batches", "2", *more])
         said = capsys.readouterr()
@@ -78,6 +120,28 @@ def test_the_command_writes_a_page_with_every_reason(explain, one_of_each, tmp_p
     page = (tmp_path / "why" / "index.html").read_text()
     assert "layer 1 FC2" in page and os.listdir(tmp_path / "why" / "figures")
     assert "moved by L1" in said.out
+
+
+def test_a_runs_checkpoint_says_all_that_a_config_does(
+    explain, train, small, tmp_path, monkeypatch, capsys
+):
+    run = train("dwt_rte", "dataset.batch_size=8")
+    given = ["--ticket", f"{run}/ticket.json", "--tuned", f"{run}/checkpoint_last.pt"]
+    monkeypatch.chdir(small.folder)
+    code = main(["explain", *given, "--batches", "2", "-o", str(tmp_path / "of_run")])
+    assert code == 0, capsys.readouterr().err
+    of_run = json.loads((tmp_path / "of_run" / "report.json").read_text())
+    without_dropout = ["model.dropout=0", "model.attention_dropout=0", "model.pooler_dropout=0"]
+    code, said, by_config = explain("--tuned", given[3], ticket=given[1], settings=without_dropout)
+    assert code == 0, said.err
+    for reason, by_matrix in of_run["reasons"].items():
+        for name, values in by_matrix.items():
+            assert values == pytest.approx(by_config["reasons"][reason][name], 1e-4, 1e-6), reason
+    assert main(["explain", *given[:2], "-o", str(tmp_path / "x")]) == 2
+    assert "expected --config-name, of a GLUE task, or --tuned" in capsys.readouterr().err
+    assert main(["explain", *given, "-o", str(tmp_path / "x"), "task.data"]) == 2
+    assert "task.data: expected section.name=value" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_another_models_ticket_and_no_batches_write_nothing(explain, tmp_path):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
-from fairseq.data import Dictionary
-from fairseq.models.transformer import TransformerModel, base_architecture
 
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.model.anatomy import Anatomy
@@ -18,34 +15,12 @@ from fairseq_dwt.model.through_modules import use_modules
 from fairseq_dwt.ticket import Origin
 from fairseq_dwt.train.compact import make_compact
 from tests.memory import kept_for_backward
-
-
-def build(args):
-    dictionary = Dictionary()
-    for i in range(20):
-        dictionary.add_symbol(f"w{i}")
-    base_architecture(args)
-    torch.manual_seed(0)
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    return TransformerModel.build_model(args, task).train()
+from tests.translation import build, translation
 
 
 @pytest.fixture
 def transformer():
-    """Encoder and decoder of different widths, so that keys and values of cross-attention are."""
-    args = argparse.Namespace(
-        encoder_layers=2,
-        encoder_embed_dim=16,
-        encoder_ffn_embed_dim=24,
-        encoder_attention_heads=2,
-        decoder_layers=2,
-        decoder_embed_dim=24,
-        decoder_ffn_embed_dim=32,
-        decoder_attention_heads=2,
-        decoder_output_dim=24,
-        dropout=0.0,
-    )
-    return build(args).double()
+    return translation()
 
 
 def loss(model, length=7):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import fairseq_dwt
 from tests.processes import python
 from tests.recipe.data import write_questions, write_spectra, write_speech, write_text
@@ -260,3 +262,15 @@ def ticket_run(**settings: Any) -> list[str]:
     for name, value in settings.items():
         found += [f"--ticket-{name.replace('_', '-')}", str(value)]
     return found
+
+
+def assert_same(one, other, **within):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        if within:
+            torch.testing.assert_close(other[name], tensor, **within, msg=name)
+        else:
+            assert torch.equal(tensor, other[name]), name
+
+
+STEPS = ["--lr", "0.003", "--max-update", "8"]

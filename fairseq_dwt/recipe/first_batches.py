@@ -1,0 +1,165 @@
+"""A recipe's first train batches at θ0: for a ticket of them, and to explain one."""
+
+from __future__ import annotations
+
+import itertools
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import checkpoint_utils, tasks, utils
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..errors import DwtError
+from ..find.explain import Seen, look_at
+from ..find.forward import find_forward
+from ..find.oneshot import find_ticket
+from ..model.through_modules import use_modules
+from ..run.first_batches import FORWARD, log_settling, ranked, train_batches
+from ..ticket import Ticket, origin_of
+from .theta0 import Theta0, read
+
+#: Beyond any recipe's first updates.
+_LATE = 2**31
+
+
+def find_in_batches(
+    word: str,
+    theta0: Theta0,
+    cfg: DictConfig,
+    task: Any,
+    model: torch.nn.Module,
+    criterion: Any,
+    k: int | None,
+) -> Ticket:
+    """The ticket of a run's first batches, in fp32; nothing drawn is missing later.
+
+    Args:
+        word: ``oneshot``, with the run's dropout, or ``forward``.
+        theta0: of ``model``.
+        cfg: fairseq's whole config.
+        task, model, criterion: as fairseq built them; the model is at θ0.
+        k: columns a matrix that are asked for.
+
+    Raises:
+        DwtError: too little data, or no finite gradients or inputs.
+    """
+    origin = origin_of(word, theta0.pretrained, seed=cfg.common.seed)
+    with _at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
+        given = (batches, origin, None, log_settling, theta0.anatomy.layers, ranked(k))
+        if word == FORWARD:
+            ticket, _ = find_forward(model, compute, *given)
+        else:
+            ticket, _ = find_ticket(model, loss, *given)
+    return ticket
+
+
+def look_with_run(
+    cfg: DictConfig, number: int, on_batch: Callable[[Iterator[Any]], Iterator[Any]] = iter
+) -> Seen:
+    """What the first batches of a recipe's run show of θ0.
+
+    Args:
+        cfg: of the run (:func:`settings_of`).
+        number: of batches.
+        on_batch: wraps the batches, for a progress bar.
+
+    Raises:
+        DwtError: see :func:`~fairseq_dwt.recipe.theta0.read`.
+    """
+    utils.import_user_module(cfg.common)
+    np.random.seed(cfg.common.seed)
+    utils.set_torch_seed(cfg.common.seed)
+    task = tasks.setup_task(cfg.task)
+    model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
+    theta0 = read(model, cfg)
+    use_modules(model)
+    layers, pretrained = theta0.anatomy.layers, theta0.pretrained
+    with _at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
+        looked = on_batch(itertools.islice(batches, number))
+        return look_at(model, layers, pretrained, loss, compute, looked)
+
+
+def settings_of(checkpoint: str, overrides: list[str]) -> DictConfig:
+    """The settings that a run keeps in its checkpoint.
+
+    Args:
+        checkpoint: of the run.
+        overrides: other values, ``section.name=value``.
+
+    Raises:
+        DwtError: there are none, or an override of what is none.
+    """
+    cfg = checkpoint_utils.load_checkpoint_to_cpu(checkpoint).get("cfg")
+    if cfg is None:
+        raise DwtError(f"{checkpoint}: expected a checkpoint with its run's settings, got none")
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        section, _, key = name.partition(".")
+        if not equals or not key or section not in cfg:
+            raise DwtError(f"{override}: expected section.name=value, such as task.data=data-bin")
+        if isinstance(cfg[section], Namespace):
+            setattr(cfg[section], key, value)
+        else:
+            with open_dict(cfg):
+                OmegaConf.update(cfg, name, value)
+    if "w2v_args" in cfg.model:
+        cfg.model.w2v_args = None  # with it wav2vec's build reads no θ0
+    return cfg
+
+
+@contextmanager
+def _at_theta0(
+    cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
+) -> Iterator[tuple[Callable[[Any], torch.Tensor], Callable[[Any], Any], Iterator[Any]]]:
+    """The mean loss of a batch, what runs the model on one, and the batches; on a GPU if any."""
+    gpu = torch.cuda.is_available() and not cfg.common.cpu
+    device = torch.device("cuda" if gpu else "cpu")
+
+    def loss(sample: Any) -> torch.Tensor:
+        optimizer = _Losses()
+        # the task's own step; what a recipe freezes for its first updates is looked at too
+        _, size, _ = task.train_step(there(sample), model, criterion, optimizer, _LATE)
+        return optimizer.total() / size
+
+    def compute(sample: Any) -> None:
+        criterion(model, there(sample))
+
+    def there(sample: Any) -> Any:
+        return utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
+
+    training, drawn = model.training, np.random.get_state()
+    model.to(device).train()
+    criterion.to(device).train()
+    try:
+        with torch.random.fork_rng():
+            utils.set_torch_seed(cfg.common.seed)
+            yield loss, compute, (b for b in train_batches(task, model, cfg) if b)
+    finally:
+        _set_num_updates(model, 0)
+        # what the run itself will load: some tasks fail where it is there already
+        task.datasets.pop(cfg.dataset.train_subset, None)
+        np.random.set_state(drawn)
+        model.train(training).cpu()
+        criterion.cpu()
+
+
+def _set_num_updates(model: Any, number: int) -> None:
+    if hasattr(model, "set_num_updates"):
+        model.set_num_updates(number)
+
+
+class _Losses:
+    """What a task takes for its optimizer: it keeps the losses, and steps nothing."""
+
+    def __init__(self) -> None:
+        self._losses: list[torch.Tensor] = []
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self._losses.append(loss)
+
+    def total(self) -> torch.Tensor:
+        return torch.stack(self._losses).sum()
