@@ -25,6 +25,7 @@ from tqdm import tqdm
 from fairseq_dwt.files import replacing
 from fairseq_dwt.glue.metrics import METRICS
 from fairseq_dwt.glue.suite import glue_task
+from fairseq_dwt.model.products import Linear
 from fairseq_dwt.run.config import compose
 
 BOS, PAD, EOS = 0, 1, 2
@@ -85,6 +86,9 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=2, help="of Q and V [%(default)s]")
     parser.add_argument("--updates", type=int, help="[the config's epochs]")
     args = parser.parse_args()
+    path = f"{args.out}/r{args.rank}_lr{args.rate:g}_seed{args.seed}.lora.json"
+    if os.path.isfile(path):
+        return
     import peft
     from transformers import AutoModelForSequenceClassification
 
@@ -101,6 +105,9 @@ def main() -> None:
     model = peft.get_peft_model(
         base, peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, **kinds)
     )
+    for module in model.modules():
+        if type(module) is torch.nn.Linear:
+            module.__class__ = Linear
     trained = [p for p in model.parameters() if p.requires_grad]
     size = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
     rows, dev = (read(args.data, split, regression) for split in ("train", "valid"))
@@ -140,7 +147,6 @@ def main() -> None:
         "from_predictions": False,
         "validations": [[update, round(found, 1)] for update, found in validations],
     }
-    path = f"{args.out}/r{args.rank}_lr{args.rate:g}_seed{args.seed}.lora.json"
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=1)
 

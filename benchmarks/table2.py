@@ -1,10 +1,11 @@
 """Table 2 at convergence on a small encoder: every method, to its last epoch.
 
-    python benchmarks/table2.py --model M/model.pt --data data-bin --out table2 --tasks MRPC RTE
+    python benchmarks/table2.py --model M/model.pt --hf hf --data data-bin --out table2 --tasks MRPC
     python benchmarks/table2.py --model M/model.pt --data data-bin --out curve --tasks SST-2 \\
       --updates 750 --seeds 1 --methods full Dominant-1 One-shot-1 Random-1 Dominant-3 …
     fairseq-dwt report table2/runs
 
+``--hf``, the model as ``fairseq-dwt export-hf`` writes it, adds LoRA of a ticket's size, by peft.
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
 own epochs, early stopping and warm-up. Learning rates are searched on seed 1 and then fixed. Two
 runs at a time, of one thread each; a run that is there is not made again, one that was stopped
@@ -20,7 +21,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from machine import machine
@@ -49,6 +50,7 @@ OF_TABLE_2 = (
 )
 #: Where a ticket's own number of columns would be fewer.
 METHODS |= {f"Random-{k}": ("random", f"optimizer.k={k}") for k in (10, 30, 100)}
+LORA = "LoRA-2"
 #: Learning rates that are searched; the more trains, the smaller.
 RATES = {"full": ("5e-5", "1e-4"), "10": ("3e-4", "1e-3"), "30": ("3e-4", "1e-3")}
 RATES["100"] = ("1e-4", "3e-4")
@@ -62,20 +64,33 @@ def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more:
     given = [f"task.data={args.data}/{data}", f"checkpoint.finetune_from_model={args.model}"]
     given += [f"hydra.run.dir={folder}", *more]
     command = os.path.join(os.path.dirname(sys.executable), "fairseq-hydra-train")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    call(args, folder, [command, "--config-name", config, *given])
+    for path in glob.glob(f"{folder}/checkpoint_*.pt"):
+        os.remove(path)  # predictions, log and ticket stay
+
+
+def call(args: argparse.Namespace, folder: str, command: list[str]) -> None:
+    """A process of one thread; what it said is kept in the folder, and told where it fails."""
     os.makedirs(folder, exist_ok=True)
     with open(f"{folder}/said", "w", encoding="utf-8") as said:
         done = subprocess.run(
-            ["nice", "-n", str(args.nice), command, "--config-name", config, *given],
+            ["nice", "-n", str(args.nice), *command],
             stdout=said,
             stderr=said,
-            env=environment,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     if done.returncode:
         with open(f"{folder}/said", encoding="utf-8") as said:
             sys.exit(f"{folder}: {said.read()[-2000:]}")
-    for path in glob.glob(f"{folder}/checkpoint_*.pt"):
-        os.remove(path)  # predictions, log and ticket stay
+
+
+def lora(args: argparse.Namespace, task: str, folder: str, rate: str, seed: int) -> None:
+    """One run of LoRA; its file lies beside the methods' folders."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lora.py")
+    given = ["--hf", args.hf, "--data", f"{args.data}/{task}", "--task", task, "--out", folder]
+    given += ["--rate", rate, "--seed", str(seed)]
+    given += ["--updates", str(args.updates)] if args.updates else []
+    call(args, f"{folder}/{LORA}", [sys.executable, script, *given])
 
 
 def rates(method: str) -> Sequence[str]:
@@ -85,7 +100,13 @@ def rates(method: str) -> Sequence[str]:
 
 def best_rate(folder: str, method: str) -> str:
     """The rate with the best score on seed 1."""
-    scores = {rate: read_run(f"{folder}/{method}/lr{rate}_seed1").best for rate in rates(method)}
+    scores: dict[str, float | None] = {}
+    for rate in rates(method):
+        if method == LORA:
+            with open(f"{folder}/r2_lr{float(rate):g}_seed1.lora.json", encoding="utf-8") as file:
+                scores[rate] = json.load(file)["best"]
+        else:
+            scores[rate] = read_run(f"{folder}/{method}/lr{rate}_seed1").best
     return max(scores, key=lambda rate: scores[rate] or 0.0)
 
 
@@ -99,6 +120,8 @@ def run_all(args: argparse.Namespace) -> None:
         folder = os.path.abspath(f"{args.out}/runs/{task}")
 
         def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
+            if method == LORA:
+                return lora(args, task, folder, rate, seed)
             config, *settings = METHODS[method]
             own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
             name = f"{config}_{glue_task(task).name}"
@@ -108,16 +131,18 @@ def run_all(args: argparse.Namespace) -> None:
                 own += [f"dataset.validate_interval_updates={args.updates // 3}"]
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
-            keep(args)
 
-        rounds = [[(m, rate, 1) for m in args.methods for rate in rates(m)]]
-        rounds += [[(m, "", seed) for m in args.methods] for seed in range(2, args.seeds + 1)]
+        methods = [*args.methods, *([LORA] if args.hf else [])]
+        rounds = [[(m, rate, 1) for m in methods for rate in rates(m)]]
+        rounds += [[(m, "", seed) for m in methods] for seed in range(2, args.seeds + 1)]
         for jobs in rounds:
             jobs = [(m, rate or best_rate(folder, m), seed) for m, rate, seed in jobs]
             with ThreadPoolExecutor(args.jobs) as pool:
-                done = pool.map(lambda job: one(*job), jobs)
-                for _ in tqdm(done, total=len(jobs), desc=f"{task}, seed {jobs[0][2]}"):
-                    pass
+                done = [pool.submit(one, *job) for job in jobs]
+                title = f"{task}, seed {jobs[0][2]}"
+                for finished in tqdm(as_completed(done), total=len(jobs), desc=title):
+                    finished.result()
+                    keep(args)
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -186,6 +211,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="pre-trained model.pt")
+    parser.add_argument("--hf", help="the model as a Hugging Face folder, for LoRA")
     parser.add_argument("--data", help="folder of the tasks' binarised data")
     parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
     parser.add_argument("--curve", metavar="FILE", help="the same, scores against k")
@@ -204,6 +230,7 @@ def main() -> None:
             print((table if args.table else curve)(json.load(file)))
         return
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
+    args.hf = args.hf and os.path.abspath(args.hf)
     run_all(args)
     runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished]
     print(table_text(score_table(runs)))
