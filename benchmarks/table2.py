@@ -51,10 +51,14 @@ OF_TABLE_2 = (
 #: Where a ticket's own number of columns would be fewer.
 METHODS |= {f"Random-{k}": ("random", f"optimizer.k={k}") for k in (10, 30, 100)}
 LORA = "LoRA-2"
-#: Learning rates that are searched; the more trains, the smaller.
-RATES = {"full": ("5e-5", "1e-4"), "10": ("3e-4", "1e-3"), "30": ("3e-4", "1e-3")}
-RATES["100"] = ("1e-4", "3e-4")
-TICKET_RATES = ("1e-3", "3e-3")
+#: Learning rates that are searched, as many as asked for; the more trains, the smaller.
+RATES = {
+    "full": ("5e-5", "1e-4", "2e-4"),
+    "10": ("3e-4", "1e-3", "3e-3"),
+    "30": ("3e-4", "1e-3", "3e-3"),
+    "100": ("1e-4", "3e-4", "1e-3"),
+}
+TICKET_RATES = ("1e-3", "3e-3", "1e-2")
 
 
 def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more: str) -> None:
@@ -93,15 +97,15 @@ def lora(args: argparse.Namespace, task: str, folder: str, rate: str, seed: int)
     call(args, f"{folder}/{LORA}", [sys.executable, script, *given])
 
 
-def rates(method: str) -> Sequence[str]:
+def rates(method: str, number: int) -> Sequence[str]:
     """Those that are searched on seed 1."""
-    return RATES.get(method.rpartition("-")[2], TICKET_RATES)
+    return RATES.get(method.rpartition("-")[2], TICKET_RATES)[:number]
 
 
-def best_rate(folder: str, method: str) -> str:
+def best_rate(folder: str, method: str, number: int) -> str:
     """The rate with the best score on seed 1."""
     scores: dict[str, float | None] = {}
-    for rate in rates(method):
+    for rate in rates(method, number):
         if method == LORA:
             with open(f"{folder}/r2_lr{float(rate):g}_seed1.lora.json", encoding="utf-8") as file:
                 scores[rate] = json.load(file)["best"]
@@ -133,10 +137,10 @@ def run_all(args: argparse.Namespace) -> None:
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
 
         methods = [*args.methods, *([LORA] if args.hf else [])]
-        rounds = [[(m, rate, 1) for m in methods for rate in rates(m)]]
+        rounds = [[(m, rate, 1) for m in methods for rate in rates(m, args.rates)]]
         rounds += [[(m, "", seed) for m in methods] for seed in range(2, args.seeds + 1)]
         for jobs in rounds:
-            jobs = [(m, rate or best_rate(folder, m), seed) for m, rate, seed in jobs]
+            jobs = [(m, rate or best_rate(folder, m, args.rates), seed) for m, rate, seed in jobs]
             with ThreadPoolExecutor(args.jobs) as pool:
                 done = [pool.submit(one, *job) for job in jobs]
                 title = f"{task}, seed {jobs[0][2]}"
@@ -221,6 +225,7 @@ def main() -> None:
         "--methods", nargs="+", default=OF_TABLE_2, metavar="METHOD", choices=list(METHODS)
     )
     parser.add_argument("--updates", type=int, help="of each run [the task's own]")
+    parser.add_argument("--rates", type=int, default=2, help="searched [%(default)s], 3 at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)
