@@ -94,7 +94,7 @@ def lora(args: argparse.Namespace, task: str, folder: str, rate: str, seed: int)
     given = ["--hf", args.hf, "--data", f"{args.data}/{task}", "--task", task, "--out", folder]
     given += ["--rate", rate, "--seed", str(seed)]
     given += ["--updates", str(args.updates)] if args.updates else []
-    call(args, f"{folder}/{LORA}", [sys.executable, script, *given])
+    call(args, f"{folder}/{LORA}/lr{rate}_seed{seed}", [sys.executable, script, *given])
 
 
 def rates(method: str, number: int) -> Sequence[str]:

@@ -66,8 +66,8 @@ def table(result: dict[str, Any]) -> str:
     """Markdown: reasons by tasks, k = 1 and k = 3."""
     tasks = result["tasks"]
     text = "| reason | " + " | ".join(tasks) + " |\n|---|" + "---:|" * len(tasks) + "\n"
-    first = next(iter(tasks.values()))
-    for reason in next(iter(first.values())):
+    told = dict.fromkeys(r for by_k in tasks.values() for one in by_k.values() for r in one)
+    for reason in told:
         cells = [
             ", ".join(f"{one[reason]['jaccard']:.2f}" for one in by_k.values() if reason in one)
             for by_k in tasks.values()

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        return _failed(args.name, f"error: {error.filename}: {error.strerror}")
+        told = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        return _failed(args.name, f"error: {told}")
     except KeyboardInterrupt:
         _failed(args.name, "interrupted; unfinished files were removed")
         return 130

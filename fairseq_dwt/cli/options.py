@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have, and how they say what they wrote."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..delta.delta import DTYPES
 from ..errors import DwtError
+from ..ticket import AnyTicket
 
 #: Adds a subcommand: its name, its function, a sentence about it.
 Add = Callable[..., argparse.ArgumentParser]
@@ -63,3 +64,25 @@ def check_running(args: argparse.Namespace) -> str:
             f"--device: expected one that torch can use, got {device} ({reason})"
         ) from None
     return str(device)
+
+
+def save(ticket: AnyTicket, path: str) -> int:
+    """Write a ticket, and say what it is; 0, a command's exit code."""
+    from ..report.structure import describe
+
+    ends_in(path, ticket.extension)
+    ticket.save(path)
+    print(describe(ticket))
+    wrote(path)
+    return 0
+
+
+def wrote(path: str) -> None:
+    """Say that a ticket was written, and what comes next."""
+    print(f"wrote {path}")
+    say_next(path)
+
+
+def say_next(path: str) -> None:
+    """Say how to train inside a ticket."""
+    print(f"next: fairseq-hydra-train --config-name ticket_<task> optimizer.ticket={path} …")

@@ -23,7 +23,7 @@ from ..model.names import Matrix
 from ..ticket import Columns, Ticket
 from ..ticket.columns import ranking
 from ..ticket.similarity import Similarity, similarity
-from .dominant import tensors_of
+from .dominant import TensorOf, tensors_of
 from .forward import InputSizes
 from .oneshot import ColumnScores
 
@@ -129,15 +129,35 @@ def norms_before(
     return found
 
 
-def reasons(seen: Seen, tuned: Tuned | AnyTuned | None = None) -> Reasons:
+def moved_by(pretrained: Pretrained | AnyPretrained, tuned: Tuned | AnyTuned) -> dict[str, Tensor]:
+    """Σ_i |Δ_ij| of each column, ``{matrix name: fp64 (in_features + 1,)}``.
+
+    Raises:
+        DwtError: ``tuned`` is a checkpoint of another model.
+    """
+    init = tensors_of(pretrained.tensors, pretrained.path, tuned.dtype)
+    theta, found = tensors_of(tuned.theta, tuned.path), {}
+    for matrix in pretrained.matrices:
+        for name in (matrix.weight, matrix.bias):
+            expected, got = tuple(init(name).shape), tuple(theta(name).shape)
+            if expected != got:
+                raise DwtError(
+                    f"{tuned.path}: {name}: expected {expected}, got {got}; it is a checkpoint of "
+                    "another model"
+                )
+        found[matrix.name] = (_columns(theta, matrix) - _columns(init, matrix)).abs().sum(0)
+    return found
+
+
+def reasons(seen: Seen, moved: Mapping[str, Tensor] | None = None) -> Reasons:
     """All of them.
 
     Args:
         seen: of some batches.
-        tuned: the L1 fine-tuned checkpoint; without it nothing is said of |Δ|.
+        moved: by L1, of :func:`moved_by`; without it nothing is said of |Δ|.
     """
-    found: Reasons = {}
-    pretrained, sizes = seen.pretrained, seen.sizes
+    found: Reasons = {"norm's γ": {}, "norm's β": {}}
+    sizes, weights = seen.sizes, tensors_of(seen.pretrained.tensors, seen.pretrained.path)
 
     def say(reason: str, matrix: Matrix, values: Tensor) -> None:
         found.setdefault(reason, {})[matrix.name] = values.double()
@@ -155,17 +175,15 @@ def reasons(seen: Seen, tuned: Tuned | AnyTuned | None = None) -> Reasons:
         say("inputs, means of rows", matrix, of_means)
         say("inputs, <s>", matrix, of_first)
         say("means and <s> (forward)", matrix, sizes.scores(matrix.name))
-        say("weights", matrix, _columns(pretrained.tensors, matrix).norm(dim=0))
+        say("weights", matrix, _columns(weights, matrix).norm(dim=0))
         say("gradient (one-shot)", matrix, seen.gradients[matrix.name].sqrt())
-        if tuned is not None:
-            init = tensors_of(pretrained.tensors, pretrained.path, tuned.dtype)
-            before = _columns({n: init(n) for n in (matrix.weight, matrix.bias)}, matrix)
-            say("moved by L1", matrix, (_columns(tuned.theta, matrix) - before).abs().sum(0))
-    return found
+        if moved is not None:
+            say("moved by L1", matrix, moved[matrix.name])
+    return {reason: by_matrix for reason, by_matrix in found.items() if by_matrix}
 
 
 def overlaps(found: Reasons, ticket: Ticket, k: int) -> dict[str, Similarity]:
-    """How well each reason names a ticket's columns, in the matrices of which it speaks.
+    """How well each reason names a ticket's columns, in the matrices of which it speaks, if any.
 
     Args:
         found: of :func:`reasons`.
@@ -173,7 +191,7 @@ def overlaps(found: Reasons, ticket: Ticket, k: int) -> dict[str, Similarity]:
         k: columns per matrix, at most.
 
     Raises:
-        DwtError: the ticket has no column in any matrix of which a reason speaks.
+        DwtError: the ticket has no column in a matrix of which any reason speaks.
     """
     wanted, similarities = ticket.top(k), {}
     for reason, scores in found.items():
@@ -182,17 +200,16 @@ def overlaps(found: Reasons, ticket: Ticket, k: int) -> dict[str, Similarity]:
             if name in scores and entry.columns:
                 first = ranking(scores[name] + 1e-300, len(entry.columns))
                 asked[name], told[name] = entry, Columns(entry.shape, tuple(first))
-        if not asked:
-            raise DwtError(
-                f"explain: expected a ticket with columns in the matrices of {reason}, got none"
+        if asked:
+            similarities[reason] = similarity(
+                replace(wanted, matrices=asked), replace(wanted, matrices=told)
             )
-        similarities[reason] = similarity(
-            replace(wanted, matrices=asked), replace(wanted, matrices=told)
-        )
+    if not similarities:
+        raise DwtError("explain: expected a ticket with columns in the model's matrices, got none")
     return similarities
 
 
-def _columns(tensors: Mapping[str, Tensor], matrix: Matrix) -> Tensor:
+def _columns(tensors: TensorOf, matrix: Matrix) -> Tensor:
     """[W, b] of a matrix, fp64 (out_features, in_features + 1)."""
-    weight, bias = tensors[matrix.weight].double(), tensors[matrix.bias].double()
+    weight, bias = tensors(matrix.weight).double(), tensors(matrix.bias).double()
     return torch.cat([weight, bias[:, None]], dim=1)

@@ -7,8 +7,8 @@ activations act as a bias. Of each matrix, rank the columns by
 
     s_j = rms over rows of (mean over the row's tokens of x_j) + rms over rows of (x_j at ``<s>``)
 
-where ``<s>`` is each row's first token, and the bias is the column whose input is 1, s = 2. There
-is no label and no backward pass.
+where ``<s>`` is each row's first token, and the bias is the column whose input is 1, s = 2. No loss
+is looked at, and there is no backward pass.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import DwtError
 from ..model.anatomy import attention_of, parameter_shapes, ticket_layers
 from ..model.names import Matrix
 from ..model.packing import Packing
@@ -61,6 +62,12 @@ class InputSizes:
     def __enter__(self) -> InputSizes:
         modules = dict(self._model.named_modules())
         attention = {layer: attention_of(layer, m.kind) for layer, m in self._layers.items()}
+        for layer, name in attention.items():
+            if name not in modules:
+                raise DwtError(
+                    f"{layer}: expected a layer with attention ({name}), which is told what is "
+                    "padding, got one without; take a one-shot ticket"
+                )
         self._hooks = [
             modules[name].register_forward_pre_hook(self._note(name), with_kwargs=True)
             for name in dict.fromkeys(attention.values())
@@ -118,9 +125,17 @@ class InputSizes:
 
         Returns:
             fp64 (in_features + 1,) each; the last is the bias, 1.
+
+        Raises:
+            DwtError: the matrix had no input.
         """
-        one, rows = torch.ones(1, dtype=torch.float64), max(self.rows[name], 1)
-        of_tokens = (self.of_tokens[name] / max(self.tokens[name], 1)).sqrt()
+        one, rows = torch.ones(1, dtype=torch.float64), self.rows[name]
+        if rows == 0:
+            raise DwtError(
+                f"matrix {name}: expected a model that calls its layers' modules, got one that "
+                "computed a batch without this one"
+            )
+        of_tokens = (self.of_tokens[name] / self.tokens[name]).sqrt()
         of_means, of_first = ((s[name] / rows).sqrt() for s in (self.of_means, self.of_first))
         return torch.cat([of_tokens, one]), torch.cat([of_means, one]), torch.cat([of_first, one])
 
@@ -133,7 +148,7 @@ class InputSizes:
         """The columns of each matrix by s_j, descending; ties go to the lower index.
 
         Raises:
-            DwtError: an input is not finite.
+            DwtError: an input is not finite, or there was none.
         """
         scores = {name: self.scores(name) for name in self.matrices}
         return rank(scores, {n: m.shape for n, m in self.matrices.items()}, origin, limit)

@@ -113,6 +113,17 @@ def remove_head(model: nn.Module, name: str) -> None:
     del heads_in(model)[name]
 
 
+def refuse_quant_noise(model: nn.Module) -> None:
+    """Refuse fairseq's quantization noise (DwtError): it sets weights to zero for good."""
+    for name, module in model.named_modules():
+        if any("quant_noise" in hook.__module__ for hook in module._forward_pre_hooks.values()):
+            raise DwtError(
+                f"{name}: expected weights that only the optimizer changes, got quantization "
+                "noise, which sets some to zero at every step; set model.quant_noise_pq "
+                "(--quant-noise-pq) to 0"
+            )
+
+
 def require_input_grad(_layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """A forward pre-hook: gradients reach a layer although all below it is frozen."""
     x, *rest = inputs

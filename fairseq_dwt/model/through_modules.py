@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import DwtError
-from .anatomy import require_input_grad
+from .anatomy import refuse_quant_noise, require_input_grad
 from .attention import attend
 from .products import Linear
 
@@ -115,8 +115,9 @@ def use_modules(model: nn.Module) -> None:
         model: any of fairseq's, before any wrapper.
 
     Raises:
-        DwtError: an attention of xformers.
+        DwtError: an attention of xformers, or quantization noise.
     """
+    refuse_quant_noise(model)
     for name, module in model.named_modules():
         if isinstance(module, MultiheadAttention):
             if getattr(module, "use_xformers", False):
@@ -134,6 +135,8 @@ def use_modules(model: nn.Module) -> None:
         lean = {gelu: F.gelu, F.relu: relu}.get(getattr(module, "activation_fn", None))
         if lean is not None:
             module.activation_fn = lean  # type: ignore[assignment]
+        if hasattr(module, "ever_training"):
+            module.ever_training = True  # fairseq 0.12.2's fast inference goes around the modules
         if hasattr(module, "precheckpoint_forward"):
             # gradient checkpointing trains nothing in a layer whose input needs no gradient
             module.register_forward_pre_hook(require_input_grad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,18 @@ import numpy as np
 import torch
 from fairseq import checkpoint_utils, tasks, utils
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..find.explain import Seen, look_at
 from ..find.forward import find_forward
 from ..find.oneshot import find_ticket
 from ..model.through_modules import use_modules
-from ..run.first_batches import FORWARD, log_settling, ranked, train_batches
+from ..run.first_batches import FORWARD, OURS, log_settling, ranked, train_batches
+from ..tasks.ticket_finetune import TicketFinetuneConfig
 from ..ticket import Ticket, origin_of
+from .inside import KEY, hold_statistics
 from .theta0 import Theta0, read
 
 #: Beyond any recipe's first updates.
@@ -77,6 +82,7 @@ def look_with_run(
     model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
     theta0 = read(model, cfg)
     use_modules(model)
+    hold_statistics(model, theta0.anatomy.head)
     layers, pretrained = theta0.anatomy.layers, theta0.pretrained
     with _at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
         looked = on_batch(itertools.islice(batches, number))
@@ -91,24 +97,56 @@ def settings_of(checkpoint: str, overrides: list[str]) -> DictConfig:
         overrides: other values, ``section.name=value``.
 
     Raises:
-        DwtError: there are none, or an override of what is none.
+        DwtError: the file is no checkpoint of a run, or has no such setting.
     """
-    cfg = checkpoint_utils.load_checkpoint_to_cpu(checkpoint).get("cfg")
-    if cfg is None:
-        raise DwtError(f"{checkpoint}: expected a checkpoint with its run's settings, got none")
+    told = load_checkpoint(checkpoint)  # which says what is wrong with a file
+    try:
+        cfg = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)["cfg"]
+        sections = {name: cfg[name] for name in ("task", "model", "criterion", "common")}
+    except (LookupError, TypeError, ValueError, AttributeError, OmegaConfBaseException):
+        sections = {"settings": None}
+    lacking = [name for name, section in sections.items() if section is None]
+    if lacking:
+        raise DwtError(
+            f"{checkpoint}: expected the checkpoint of a training run, which keeps its settings, "
+            f"got one without its {lacking[0]}"
+        )
     for override in overrides:
-        name, equals, value = override.partition("=")
-        section, _, key = name.partition(".")
-        if not equals or not key or section not in cfg:
-            raise DwtError(f"{override}: expected section.name=value, such as task.data=data-bin")
-        if isinstance(cfg[section], Namespace):
-            setattr(cfg[section], key, value)
-        else:
-            with open_dict(cfg):
-                OmegaConf.update(cfg, name, value)
+        _override(cfg, override)
+    if "fairseq_dwt" in str(cfg.common.user_dir):
+        cfg.common.user_dir = None  # this package, wherever it lay then
     if "w2v_args" in cfg.model:
         cfg.model.w2v_args = None  # with it wav2vec's build reads no θ0
+    if KEY not in told and cfg.task._name == "sentence_prediction":
+        _as_our_task(cfg)
     return cfg
+
+
+def _override(cfg: DictConfig, override: str) -> None:
+    name, equals, _ = override.partition("=")
+    section, _, key = name.partition(".")
+    node = cfg[section] if section in cfg else None
+    known = vars(node) if isinstance(node, Namespace) else node
+    if not equals or known is None or key not in known:
+        raise DwtError(
+            f"{override}: expected section.name=value of a setting that the run has, such as "
+            "task.data=data-bin, got another"
+        )
+    value = OmegaConf.from_dotlist([override])[section][key]
+    if isinstance(node, Namespace):
+        setattr(node, key, value)
+    else:
+        with open_dict(cfg):
+            OmegaConf.update(cfg, name, value)
+
+
+def _as_our_task(cfg: DictConfig) -> None:
+    """Our GLUE tasks save their runs under the name of fairseq's task."""
+    ours = OmegaConf.create(dict(vars(TicketFinetuneConfig())))
+    with open_dict(cfg):
+        cfg.task = OmegaConf.merge(ours, cfg.task, {"_name": OURS[0], "cwd": os.getcwd()})
+        if cfg.criterion._name == "l1_to_init":
+            cfg.criterion = cfg.criterion.wrapped_criterion
 
 
 @contextmanager
@@ -126,7 +164,16 @@ def _at_theta0(
         return optimizer.total() / size
 
     def compute(sample: Any) -> None:
-        criterion(model, there(sample))
+        drawn = np.random.get_state()
+        # the model's own flag alone, by which a criterion decides whether to score
+        model.training, model.train = True, lambda mode=True: model  # type: ignore[method-assign]
+        try:
+            with torch.random.fork_rng():
+                task.train_step(there(sample), model, criterion, _Losses(), _LATE)
+        finally:
+            del model.train
+            model.training = False
+            np.random.set_state(drawn)
 
     def there(sample: Any) -> Any:
         return utils.apply_to_sample(lambda tensor: tensor.to(device), sample)

@@ -20,6 +20,9 @@ from ..train.compact import write_back
 from ..train.moving import MovingSlice
 from .settings import TicketSettings
 
+#: Where a checkpoint says which parameter is which of θ0's file.
+KEY = "ticket"
+
 
 def plain(section: Any) -> Any:
     """A section of fairseq's config as a dictionary."""

@@ -25,6 +25,7 @@ from ..train import halves
 from ..train.moving import MovingSlice
 from .first_batches import find_in_batches
 from .inside import (
+    KEY,
     around,
     check_folder,
     depend_on,
@@ -38,8 +39,6 @@ from .inside import (
 from .settings import TicketSettings, take_settings
 from .theta0 import Theta0, read
 
-#: Where a checkpoint says which parameter is which of θ0's file.
-KEY = "ticket"
 _SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..find.explain import Reasons, overlaps
-from ..model.names import Matrix
+from ..model.names import Matrix, stack_of
 from ..ticket import Ticket
 from ..ticket.similarity import Similarity
 from .document import Document, Figure, Section, Table
@@ -71,7 +71,7 @@ def reasons_table(compared: Mapping[int, Mapping[str, Similarity]]) -> Table:
         rows.append(row)
     note = (
         "Jaccard similarity of the ticket's columns and as many that the reason ranks first, mean "
-        "over the matrices of which it speaks: no norm stands before O and FC2."
+        "over the matrices of which it speaks: not before each of them stands a norm."
     )
     return Table("reasons", header, rows, note)
 
@@ -84,8 +84,13 @@ def _of_matrix(found: Reasons, matrix: Matrix, ticket: Ticket, k: int) -> Table:
     for column in ticket.top(k).matrices[matrix.name].columns:
         name = "b" if column == matrix.in_features else str(column)
         rows.append([name, *(f"{v[column]:.3g} ({_rank(v, column)})" for v in speak.values())])
-    title = f"layer {matrix.layer} {matrix.kind}"
-    return Table(f"matrix-{matrix.layer}-{matrix.kind}", [title, *speak], rows)
+    return Table(f"matrix-{_place(matrix, '-')}", [_place(matrix), *speak], rows)
+
+
+def _place(matrix: Matrix, between: str = " ") -> str:
+    """Where a matrix stands: ``decoder layer 0 FC1``, of a RoBERTa ``layer 0 FC1``."""
+    stack = [part for part in stack_of(matrix.name).split(".") if part]
+    return between.join([*stack, "layer", str(matrix.layer), matrix.kind])
 
 
 def _of(found: Reasons, matrix: Matrix) -> dict[str, Tensor]:
@@ -118,7 +123,7 @@ def _picture(found: Reasons, ticket: Ticket, matrix: Matrix) -> Figure:
         axes[-1].set_xlabel("dimension; the bias at the right edge")
 
     caption = (
-        f"What each reason says of the dimensions of {matrix.kind} in layer {matrix.layer}; "
+        f"What each reason says of the dimensions of {_place(matrix)}; "
         "orange, the ticket's first three columns."
     )
     return draw("reasons-figure", caption, (PAGE, 0.6 + 0.45 * len(speak)), paint)

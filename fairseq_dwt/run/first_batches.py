@@ -238,8 +238,14 @@ def train_batches(task: Any, model: Any, root: DictConfig) -> Iterator[Any]:
     """The first epoch's batches, as fairseq's trainer makes them for one worker."""
     settings = root.dataset
     task.load_dataset(settings.train_subset, epoch=1, combine=True)  # as the trainer
+    dataset = task.datasets.get(settings.train_subset)
+    if dataset is None:
+        raise DwtError(
+            f"dataset.train_subset: expected batches of {settings.train_subset}, found none in "
+            "task.data; check both"
+        )
     batches = task.get_batch_iterator(
-        dataset=task.dataset(settings.train_subset),
+        dataset=dataset,
         max_tokens=settings.max_tokens,
         max_sentences=settings.batch_size,
         max_positions=utils.resolve_max_positions(

@@ -18,7 +18,7 @@ from ..errors import DwtError
 from ..find.by_name import open_ticket
 from ..find.dominant import Movement, tensors_of
 from ..find.methods import slice_number
-from ..model.anatomy import Anatomy
+from ..model.anatomy import Anatomy, refuse_quant_noise
 from ..patches.ema import average_inside
 from ..ticket import AnyTicket, Ticket, origin_of
 from ..ticket.columns import RANKED_COLUMNS
@@ -68,6 +68,7 @@ class Finding:
 
     def begin(self, model: torch.nn.Module) -> None:
         """Train the parameters of transformer layers, and the head; embeddings are frozen."""
+        refuse_quant_noise(model)
         trained = {*self._anatomy.covered, *self._anatomy.head}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -190,6 +191,7 @@ def train_inside(
     Returns:
         how many parameters train, the head among them.
     """
+    refuse_quant_noise(model)
     if root.ema.store_ema:
         average_inside(model, trained_parts(model, ticket, anatomy))
     shapes = {name: p.numel() for name, p in model.named_parameters()}

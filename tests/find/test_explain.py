@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from fairseq_dwt import DwtError
 from fairseq_dwt.cli import main
 from fairseq_dwt.find.controls import largest_weights
-from fairseq_dwt.find.explain import norms_before, overlaps
+from fairseq_dwt.find.explain import moved_by, norms_before, overlaps
 from fairseq_dwt.model.anatomy import anatomy_of
 from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.model.names import kind_of
@@ -76,7 +77,8 @@ def test_a_reason_is_compared_at_the_tickets_own_number_of_columns():
     found = overlaps({"a": {q: scores}, "b": {q: scores, o: scores}}, ticket, 3)
     assert found["a"].matrices == {q: pytest.approx(2 / 4)}
     assert found["b"].matrices == {q: pytest.approx(2 / 4), o: 0.0}
-    with pytest.raises(DwtError, match="explain: expected a ticket with columns in the matrices"):
+    assert set(overlaps({"a": {q: scores}, "none": {"layers.9.fc1": scores}}, ticket, 3)) == {"a"}
+    with pytest.raises(DwtError, match="expected a ticket with columns in the model's matrices"):
         overlaps({"a": {"layers.9.fc1": scores}}, ticket, 1)
 
 
@@ -142,6 +144,34 @@ def test_a_runs_checkpoint_says_all_that_a_config_does(
     assert main(["explain", *given, "-o", str(tmp_path / "x"), "task.data"]) == 2
     assert "task.data: expected section.name=value" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_on_a_file_without_a_language_model_head(train, small, tmp_path, capsys):
+    """As import-hf writes them; the run's checkpoint names fairseq's own task."""
+    state = torch.load(small.init, weights_only=False)
+    state["model"] = {n: t for n, t in state["model"].items() if "lm_head" not in n}
+    init, ticket = str(tmp_path / "headless.pt"), str(tmp_path / "t.json")
+    torch.save(state, init)
+    run = train("full_rte", f"checkpoint.finetune_from_model={init}")
+    assert main(["random", "--init", init, "-k", "1", "-o", ticket]) == 0
+    tuned = f"{run}/checkpoint_last.pt"
+    other = ["explain", "--tuned", small.init, "--ticket", ticket, "-o", str(tmp_path / "why")]
+    assert main(other) == 2
+    assert "expected the checkpoint of a training run" in capsys.readouterr().err
+    assert not (tmp_path / "why").exists()
+    other[2] = tuned
+    assert main([*other, "--batches", "1"]) == 0, capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_model_is_no_tuned_one(pretrained, tmp_path):
+    other = SimpleNamespace(path="other.pt", dtype=torch.float32, theta=dict(pretrained.tensors))
+    name = pretrained.matrices[0].weight
+    other.theta[name] = other.theta[name][:1]
+    with pytest.raises(DwtError, match=f"other.pt: {name}: expected .* of another model"):
+        moved_by(pretrained, other)
+    del other.theta[name]
+    with pytest.raises(DwtError, match="other.pt: expected tensor .*, found none"):
+        moved_by(pretrained, other)
 
 
 def test_another_models_ticket_and_no_batches_write_nothing(explain, tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.find.forward import InputSizes, find_forward
+from fairseq_dwt.model.anatomy import anatomy_of
 from fairseq_dwt.model.encoder import use_sdpa
 from fairseq_dwt.model.names import ALL_KINDS, kind_of
 from fairseq_dwt.model.packed import use_packed
@@ -108,3 +109,16 @@ def test_what_is_no_number_and_no_text_are_refused():
         model.encoder.sentence_encoder.layers[0].self_attn_layer_norm.weight[3] = float("nan")
     with pytest.raises(DwtError, match="forward: matrix layers.0.fc1: expected finite numbers"):
         find_forward(model, features(model), [batch(0)], ORIGIN)
+
+
+def test_a_layer_without_attention_and_one_that_is_not_called_are_refused():
+    model = model_with(use_packed)
+    layers = anatomy_of(model).layers
+    strange = {f"{name}.self_attn.fc1": m for name, m in layers.items() if m.kind == "FC1"}
+    with pytest.raises(DwtError, match="expected a layer with attention .*self_attn"):
+        with InputSizes(model, strange):
+            pass
+    with InputSizes(model) as sizes:
+        sizes.look(lambda: None)
+    with pytest.raises(DwtError, match="computed a batch without this one"):
+        sizes.ticket(ORIGIN)

@@ -7,7 +7,9 @@ import copy
 
 import pytest
 import torch
+from fairseq.modules.quant_noise import quant_noise
 
+from fairseq_dwt import DwtError
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.model.anatomy import Anatomy
 from fairseq_dwt.model.names import ticket_matrices
@@ -94,3 +96,18 @@ def test_a_ticket_keeps_half_of_what_full_fine_tuning_keeps():
             make_compact(model, ticket, Anatomy(layers, frozenset(), {}))
         kept[name] = kept_for_backward(model, lambda m=model: loss(m, length=8))
     assert kept["ticket"] < 0.55 * kept["full"]
+
+
+def test_quantization_noise_is_refused(transformer):
+    """It sets weights to zero for good, inside a ticket and outside."""
+    use_modules(copy.deepcopy(transformer))
+    quant_noise(transformer.encoder.layers[0].fc2, p=0.1, block_size=8)
+    with pytest.raises(DwtError, match="encoder.layers.0.fc2: .* got quantization noise"):
+        use_modules(transformer)
+
+
+def test_fairseqs_fast_inference_does_not_go_around_the_modules(transformer):
+    """Of 0.12.2: only layers that never ran in training take it."""
+    transformer.encoder.layers[0].ever_training = False
+    use_modules(transformer)
+    assert transformer.encoder.layers[0].ever_training is True
