@@ -100,7 +100,8 @@ def _explain(args: argparse.Namespace) -> int:
         from ..report.explain import explain_document
         from ..report.page import write_report
 
-        document = explain_document(found, ticket, list(seen.sizes.matrices.values()))
+        looked_at = [m for m in seen.pretrained.matrices if m.name in seen.sizes.matrices]
+        document = explain_document(found, ticket, looked_at)
         written = write_report(args.output, document)
     for path in written:
         if "figures" not in path:

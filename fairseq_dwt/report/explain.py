@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..find.explain import Reasons, overlaps
-from ..model.names import Matrix, stack_of
+from ..model.names import ALL_KINDS, Matrix, stack_of
 from ..ticket import Ticket
 from ..ticket.similarity import Similarity
 from .document import Document, Figure, Section, Table
@@ -57,7 +57,8 @@ def explain_document(
 def reasons_table(compared: Mapping[int, Mapping[str, Similarity]]) -> Table:
     """Per-matrix Jaccard of each reason's first columns and the ticket's, at each k, by kind."""
     first = next(iter(compared.values()))
-    kinds = list(dict.fromkeys(kind for one in first.values() for kind in one.by_kind))
+    spoken_of = {kind for one in first.values() for kind in one.by_kind}
+    kinds = [kind for kind in ALL_KINDS if kind in spoken_of]
     header = ["reason"]
     for k in compared:
         header += [f"k = {k}", "chance", *(f"{kind} ({k})" for kind in kinds)]
@@ -71,7 +72,7 @@ def reasons_table(compared: Mapping[int, Mapping[str, Similarity]]) -> Table:
         rows.append(row)
     note = (
         "Jaccard similarity of the ticket's columns and as many that the reason ranks first, mean "
-        "over the matrices of which it speaks: not before each of them stands a norm."
+        "over the matrices of which it speaks: a norm stands before some of them only."
     )
     return Table("reasons", header, rows, note)
 
