@@ -14,6 +14,7 @@ from typing import Any
 from ..any_checkpoint import open_pretrained, open_tuned
 from ..errors import DwtError
 from ..find.methods import METHODS
+from ..model.names import named_matrices
 from ..ticket import load_ticket
 from .options import Add, ends_in, output, save
 
@@ -100,8 +101,8 @@ def _explain(args: argparse.Namespace) -> int:
         from ..report.explain import explain_document
         from ..report.page import write_report
 
-        looked_at = [m for m in seen.pretrained.matrices if m.name in seen.sizes.matrices]
-        document = explain_document(found, ticket, looked_at)
+        matrices = named_matrices({name: m.shape for name, m in seen.sizes.matrices.items()})
+        document = explain_document(found, ticket, matrices)
         written = write_report(args.output, document)
     for path in written:
         if "figures" not in path:
