@@ -7,9 +7,10 @@
 
 ``--hf``, the model as ``fairseq-dwt export-hf`` writes it, adds LoRA of a ticket's size, by peft.
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
-own epochs, early stopping and warm-up. Learning rates are searched on seed 1 and then fixed. Two
-runs at a time, of one thread each; a run that is there is not made again, one that was stopped
-goes on from its last epoch. What is finished is kept in OUT/table2.json after every run.
+own epochs, early stopping and warm-up. Learning rates are searched on seed 1, until the best is not
+at the edge of what was tried, and then fixed. Two runs at a time, of one thread each; a run that is
+there is not made again, one that was stopped goes on from its last epoch. What is finished is kept
+in OUT/table2.json after every run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -51,14 +52,11 @@ OF_TABLE_2 = (
 #: Where a ticket's own number of columns would be fewer.
 METHODS |= {f"Random-{k}": ("random", f"optimizer.k={k}") for k in (10, 30, 100)}
 LORA = "LoRA-2"
-#: Learning rates that are searched, as many as asked for; the more trains, the smaller.
-RATES = {
-    "full": ("5e-5", "1e-4", "2e-4"),
-    "10": ("3e-4", "1e-3", "3e-3"),
-    "30": ("3e-4", "1e-3", "3e-3"),
-    "100": ("1e-4", "3e-4", "1e-3"),
-}
-TICKET_RATES = ("1e-3", "3e-3", "1e-2")
+#: Learning rates, and the two of them that a search begins with: the more trains, the smaller.
+GRID = ("3e-5", "1e-4", "3e-4", "1e-3", "3e-3", "1e-2", "3e-2", "1e-1")
+GRID_OF_ALL = ("1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4")
+BEGIN = {"full": ("5e-5", "1e-4"), "10": ("3e-4", "1e-3"), "30": ("3e-4", "1e-3")}
+BEGIN["100"] = ("1e-4", "3e-4")
 
 
 def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more: str) -> None:
@@ -97,21 +95,35 @@ def lora(args: argparse.Namespace, task: str, folder: str, rate: str, seed: int)
     call(args, f"{folder}/{LORA}/lr{rate}_seed{seed}", [sys.executable, script, *given])
 
 
-def rates(method: str, number: int) -> Sequence[str]:
-    """Those that are searched on seed 1."""
-    return RATES.get(method.rpartition("-")[2], TICKET_RATES)[:number]
+def grid(method: str) -> Sequence[str]:
+    """The learning rates that a method may have."""
+    return GRID_OF_ALL if method == "full" else GRID
 
 
-def best_rate(folder: str, method: str, number: int) -> str:
-    """The rate with the best score on seed 1."""
-    scores: dict[str, float | None] = {}
-    for rate in rates(method, number):
-        if method == LORA:
-            with open(f"{folder}/r2_lr{float(rate):g}_seed1.lora.json", encoding="utf-8") as file:
+def next_rates(method: str, scores: Mapping[str, float]) -> list[str]:
+    """Rates to try on seed 1, until the best has been tried with both of its neighbours.
+
+    >>> next_rates("Random-1", {"1e-3": 75.2, "3e-3": 76.8})
+    ['1e-2']
+    """
+    if not scores:
+        return list(BEGIN.get(method.rpartition("-")[2], ("1e-3", "3e-3")))
+    all_of_them = grid(method)
+    best = all_of_them.index(max(scores, key=lambda rate: scores[rate]))
+    return [r for r in all_of_them[max(best - 1, 0) : best + 2] if r not in scores]
+
+
+def tried(folder: str, method: str) -> dict[str, float]:
+    """The best validation of seed 1 at each rate that has been tried."""
+    scores: dict[str, float] = {}
+    for rate in grid(method):
+        run, of_lora = f"{folder}/{method}/lr{rate}_seed1", f"{folder}/r2_lr{float(rate):g}_seed1"
+        if method == LORA and os.path.isfile(f"{of_lora}.lora.json"):
+            with open(f"{of_lora}.lora.json", encoding="utf-8") as file:
                 scores[rate] = json.load(file)["best"]
-        else:
-            scores[rate] = read_run(f"{folder}/{method}/lr{rate}_seed1").best
-    return max(scores, key=lambda rate: scores[rate] or 0.0)
+        elif os.path.isfile(f"{run}/{CONFIG}") and read_run(run).finished:
+            scores[rate] = read_run(run).best or 0.0
+    return scores
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -137,16 +149,21 @@ def run_all(args: argparse.Namespace) -> None:
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
 
         methods = [*args.methods, *([LORA] if args.hf else [])]
-        rounds = [[(m, rate, 1) for m in methods for rate in rates(m, args.rates)]]
-        rounds += [[(m, "", seed) for m in methods] for seed in range(2, args.seeds + 1)]
-        for jobs in rounds:
-            jobs = [(m, rate or best_rate(folder, m, args.rates), seed) for m, rate, seed in jobs]
+
+        def make(jobs: list[tuple[str, str, int]], task: str = task) -> None:
             with ThreadPoolExecutor(args.jobs) as pool:
                 done = [pool.submit(one, *job) for job in jobs]
                 title = f"{task}, seed {jobs[0][2]}"
                 for finished in tqdm(as_completed(done), total=len(jobs), desc=title):
                     finished.result()
                     keep(args)
+
+        methods = [*args.methods, *([LORA] if args.hf else [])]
+        while jobs := [(m, r, 1) for m in methods for r in next_rates(m, tried(folder, m))]:
+            make(jobs)
+        for seed in range(2, args.seeds + 1):
+            scores = {m: tried(folder, m) for m in methods}
+            make([(m, max(scores[m], key=lambda r: scores[m][r]), seed) for m in methods])
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -225,7 +242,6 @@ def main() -> None:
         "--methods", nargs="+", default=OF_TABLE_2, metavar="METHOD", choices=list(METHODS)
     )
     parser.add_argument("--updates", type=int, help="of each run [the task's own]")
-    parser.add_argument("--rates", type=int, default=2, help="searched [%(default)s], 3 at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)

@@ -76,3 +76,19 @@ def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
     write = {"words": "tables", "curve": "curve"}.get(name, "table")
     table = getattr(module, write)(result, *titles)
     assert table.strip() in (docs / page).read_text(encoding="utf-8")
+
+
+def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
+    sys.path.insert(0, FOLDER)
+    try:
+        table2 = import_module("table2")
+    finally:
+        sys.path.remove(FOLDER)
+    asked = []
+    scores = {}
+    while rates := table2.next_rates("Random-1", scores):
+        asked.append(rates)
+        scores.update({rate: -abs(float(rate) - 0.01) for rate in rates})
+    assert asked == [["1e-3", "3e-3"], ["1e-2"], ["3e-2"]]
+    assert table2.next_rates("full", {"5e-5": 2.0, "1e-4": 1.0}) == ["2e-5"]
+    assert table2.next_rates("full", {"1e-5": 2.0, "2e-5": 1.0}) == []
