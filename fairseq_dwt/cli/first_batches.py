@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,10 +55,6 @@ def _find_in_batches(args: argparse.Namespace) -> int:
         from ..find.oneshot import Settling
         from ..run.first_batches import ticket_of_config
 
-    def show(batches: Iterator[Any]) -> Iterator[Any]:
-        bar = tqdm(batches, args.name, args.batches, disable=not sys.stderr.isatty(), unit="batch")
-        return iter(bar)
-
     def settling(found: Settling) -> None:
         tqdm.write(
             f"{found.batches} batches agree with half as many by {found.top1:.2f} (k = 1), "
@@ -67,13 +63,21 @@ def _find_in_batches(args: argparse.Namespace) -> int:
 
     with _without_info():
         cfg = config_of(args)
-        ticket = ticket_of_config(args.name, cfg, args.batches, show, settling)
+        ticket = ticket_of_config(
+            args.name, cfg, args.batches, _bar(args.name, args.batches), settling
+        )
     return save(ticket, args.output)
 
 
-def _explain(args: argparse.Namespace) -> int:
+def _bar(name: str, number: int | None) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """Shows how many batches were looked at, on a terminal."""
     from tqdm import tqdm
 
+    quiet = not sys.stderr.isatty()
+    return lambda batches: iter(tqdm(batches, name, number, disable=quiet, unit="batch"))
+
+
+def _explain(args: argparse.Namespace) -> int:
     with _without_info():
         number = 16 if args.batches is None else args.batches
         if number < 1:
@@ -91,12 +95,8 @@ def _explain(args: argparse.Namespace) -> int:
         if args.tuned is not None:
             moved = moved_by(pretrained, open_tuned(args.tuned, pretrained))
 
-        def show(batches: Iterator[Any]) -> Iterator[Any]:
-            bar = tqdm(batches, args.name, number, disable=not sys.stderr.isatty(), unit="batch")
-            return iter(bar)
-
         looks = look_with_config if cfg.task._name in OURS else look_with_run
-        seen = looks(cfg, number, show)
+        seen = looks(cfg, number, _bar(args.name, number))
         found = reasons(seen, moved)
         from ..report.explain import explain_document
         from ..report.page import write_report
