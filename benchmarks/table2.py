@@ -8,9 +8,9 @@
 ``--hf``, the model as ``fairseq-dwt export-hf`` writes it, adds LoRA of a ticket's size, by peft.
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
 own epochs, early stopping and warm-up. Learning rates are searched on seed 1, until the best is not
-at the edge of what was tried, and then fixed. Two runs at a time, of one thread each; a run that is
-there is not made again, one that was stopped goes on from its last epoch. What is finished is kept
-in OUT/table2.json after every run.
+at the edge of what was tried, and then fixed. Two runs at a time, of one thread each; one that was
+stopped goes on from its last epoch. What is finished is in OUT/table2.json after every run, and
+what is there is not run again: the file alone, copied to another machine, goes on from there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -52,6 +53,7 @@ OF_TABLE_2 = (
 #: Where a ticket's own number of columns would be fewer.
 METHODS |= {f"Random-{k}": ("random", f"optimizer.k={k}") for k in (10, 30, 100)}
 LORA = "LoRA-2"
+KEEPING = threading.Lock()
 #: Learning rates, and the two of them that a search begins with: the more trains, the smaller.
 GRID = ("3e-5", "1e-4", "3e-4", "1e-3", "3e-3", "1e-2", "3e-2", "1e-1")
 GRID_OF_ALL = ("1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4")
@@ -113,17 +115,24 @@ def next_rates(method: str, scores: Mapping[str, float]) -> list[str]:
     return [r for r in all_of_them[max(best - 1, 0) : best + 2] if r not in scores]
 
 
-def tried(folder: str, method: str) -> dict[str, float]:
+def read(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The runs that OUT/table2.json has, of this machine or of the one it was copied from."""
+    if not os.path.isfile(f"{args.out}/table2.json"):
+        return []
+    with open(f"{args.out}/table2.json", encoding="utf-8") as file:
+        return json.load(file)["runs"]
+
+
+def key(run: Mapping[str, Any]) -> tuple[str, str, float, int]:
+    """What tells one run from another."""
+    return run["task"], run["method"].lower(), float(run["lr"]), int(run["seed"])
+
+
+def tried(runs: Sequence[Mapping[str, Any]], task: str, method: str) -> dict[str, float]:
     """The best validation of seed 1 at each rate that has been tried."""
-    scores: dict[str, float] = {}
-    for rate in grid(method):
-        run, of_lora = f"{folder}/{method}/lr{rate}_seed1", f"{folder}/r2_lr{float(rate):g}_seed1"
-        if method == LORA and os.path.isfile(f"{of_lora}.lora.json"):
-            with open(f"{of_lora}.lora.json", encoding="utf-8") as file:
-                scores[rate] = json.load(file)["best"]
-        elif os.path.isfile(f"{run}/{CONFIG}") and read_run(run).finished:
-            scores[rate] = read_run(run).best or 0.0
-    return scores
+    best = {key(run): run["best"] for run in runs}
+    asked = {rate: (task, method.lower(), float(rate), 1) for rate in grid(method)}
+    return {rate: best[one] for rate, one in asked.items() if one in best}
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -136,8 +145,11 @@ def run_all(args: argparse.Namespace) -> None:
         folder = os.path.abspath(f"{args.out}/runs/{task}")
 
         def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
+            if (task, method.lower(), float(rate), seed) in {key(run) for run in read(args)}:
+                return
             if method == LORA:
-                return lora(args, task, folder, rate, seed)
+                lora(args, task, folder, rate, seed)
+                return keep(args)
             config, *settings = METHODS[method]
             own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
             name = f"{config}_{glue_task(task).name}"
@@ -147,23 +159,29 @@ def run_all(args: argparse.Namespace) -> None:
                 own += [f"dataset.validate_interval_updates={args.updates // 3}"]
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
+            keep(args)
 
-        methods = [*args.methods, *([LORA] if args.hf else [])]
+        def search(method: str, task: str = task) -> None:
+            while rates := next_rates(method, tried(read(args), task, method)):
+                for rate in rates:
+                    one(method, rate, 1)
 
-        def make(jobs: list[tuple[str, str, int]], task: str = task) -> None:
-            with ThreadPoolExecutor(args.jobs) as pool:
-                done = [pool.submit(one, *job) for job in jobs]
-                title = f"{task}, seed {jobs[0][2]}"
-                for finished in tqdm(as_completed(done), total=len(jobs), desc=title):
-                    finished.result()
-                    keep(args)
+        def repeat(method: str, seed: int, task: str = task) -> None:
+            scores = tried(read(args), task, method)
+            one(method, max(scores, key=lambda rate: scores[rate]), seed)
 
-        methods = [*args.methods, *([LORA] if args.hf else [])]
-        while jobs := [(m, r, 1) for m in methods for r in next_rates(m, tried(folder, m))]:
-            make(jobs)
-        for seed in range(2, args.seeds + 1):
-            scores = {m: tried(folder, m) for m in methods}
-            make([(m, max(scores[m], key=lambda r: scores[m][r]), seed) for m in methods])
+        methods = [*([LORA] if args.hf else []), *args.methods]
+        in_all(args, f"{task}, rates", search, [(method,) for method in methods])
+        again = [(method, seed) for seed in range(2, args.seeds + 1) for method in methods]
+        in_all(args, f"{task}, seeds", repeat, again)
+
+
+def in_all(args: argparse.Namespace, title: str, work: Callable[..., None], on: list[Any]) -> None:
+    """The work on each of them, so many at a time."""
+    with ThreadPoolExecutor(args.jobs) as pool:
+        done = [pool.submit(work, *given) for given in on]
+        for finished in tqdm(as_completed(done), title, len(done)):
+            finished.result()
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -183,13 +201,21 @@ def facts(run: Run) -> dict[str, Any]:
 
 def keep(args: argparse.Namespace) -> None:
     """All finished runs, as JSON."""
-    runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1]
-    kept = {"machine": machine(), "runs": [facts(run) for run in runs]}
-    for path in sorted(glob.glob(f"{args.out}/runs/**/*.lora.json", recursive=True)):
-        with open(path, encoding="utf-8") as file:
-            kept["runs"].append(json.load(file))
-    with replacing(f"{args.out}/table2.json") as path, open(path, "w", encoding="utf-8") as file:
-        json.dump(kept, file, indent=1)
+    with KEEPING:
+        runs = [
+            run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1
+        ]
+        found = [facts(run) for run in runs]
+        for path in sorted(glob.glob(f"{args.out}/runs/**/*.lora.json", recursive=True)):
+            with open(path, encoding="utf-8") as file:
+                found.append(json.load(file))
+        merged = {key(run): run for run in [*read(args), *found]}
+        kept = {"machine": machine(), "runs": list(merged.values())}
+        with (
+            replacing(f"{args.out}/table2.json") as path,
+            open(path, "w", encoding="utf-8") as file,
+        ):
+            json.dump(kept, file, indent=1)
 
 
 def table(result: dict[str, Any]) -> str:
