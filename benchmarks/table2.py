@@ -24,6 +24,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from statistics import mean, stdev
 from typing import Any
 
 from machine import machine
@@ -32,7 +33,6 @@ from tqdm import tqdm
 from fairseq_dwt.files import replacing
 from fairseq_dwt.glue.suite import glue_task
 from fairseq_dwt.report.runs import Run, find_runs, read_run
-from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.run.folder import CONFIG
 
 TICKETS = {
@@ -40,10 +40,11 @@ TICKETS = {
     "Random": ("random", "optimizer.like=T"),
     "One-shot": ("ticket", "optimizer.ticket=oneshot"),
     "Slice": ("ticket", "optimizer.ticket=slice", "optimizer.move_every=100"),
+    "Weight-norm": ("ticket", "optimizer.ticket=weight_norm"),
 }
 KS = (1, 3, 10, 30, 100)
-#: ``{method: (its config, its settings …)}``; ``T`` is the ticket.
-METHODS = {"full": ("full",), "BitFit": ("bitfit",)}
+#: ``{method: (its config, its settings …)}``; ``T`` is L1's ticket, ``B`` its other end.
+METHODS = {"full": ("full",), "BitFit": ("bitfit",), "Bottom-1": ("ticket", "optimizer.ticket=B")}
 METHODS |= {
     f"{name}-{k}": (*settings, f"optimizer.k={k}") for k in KS for name, settings in TICKETS.items()
 }
@@ -67,18 +68,16 @@ def launch(args: argparse.Namespace, config: str, data: str, folder: str, *more:
         return
     given = [f"task.data={args.data}/{data}", f"checkpoint.finetune_from_model={args.model}"]
     given += [f"hydra.run.dir={folder}", *more]
-    command = os.path.join(os.path.dirname(sys.executable), "fairseq-hydra-train")
-    call(args, folder, [command, "--config-name", config, *given])
-    for path in glob.glob(f"{folder}/checkpoint_*.pt"):
-        os.remove(path)  # predictions, log and ticket stay
+    call(args, folder, "fairseq-hydra-train", "--config-name", config, *given)
 
 
-def call(args: argparse.Namespace, folder: str, command: list[str]) -> None:
+def call(args: argparse.Namespace, folder: str, program: str, *given: str) -> None:
     """A process of one thread; what it said is kept in the folder, and told where it fails."""
     os.makedirs(folder, exist_ok=True)
+    program = os.path.join(os.path.dirname(sys.executable), program)
     with open(f"{folder}/said", "w", encoding="utf-8") as said:
         done = subprocess.run(
-            ["nice", "-n", str(args.nice), *command],
+            ["nice", "-n", str(args.nice), program, *given],
             stdout=said,
             stderr=said,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -94,7 +93,7 @@ def lora(args: argparse.Namespace, task: str, folder: str, rate: str, seed: int)
     given = ["--hf", args.hf, "--data", f"{args.data}/{task}", "--task", task, "--out", folder]
     given += ["--rate", rate, "--seed", str(seed)]
     given += ["--updates", str(args.updates)] if args.updates else []
-    call(args, f"{folder}/{LORA}/lr{rate}_seed{seed}", [sys.executable, script, *given])
+    call(args, f"{folder}/{LORA}/lr{rate}_seed{seed}", "python", script, *given)
 
 
 def grid(method: str) -> Sequence[str]:
@@ -141,6 +140,11 @@ def run_all(args: argparse.Namespace) -> None:
     short = ["task.ranked_columns=100", "optimization.max_update=750", "optimization.max_epoch=1"]
     short += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
     launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
+    other_end = f"{stage_1}/bottom/bottom.json"
+    tickets = {"=T": f"={stage_1}/ticket.json", "=B": f"={other_end}"}
+    if not os.path.isfile(other_end):
+        given = ["--init", args.model, "--tuned", f"{stage_1}/checkpoint_last.pt", "-k", "1"]
+        call(args, f"{stage_1}/bottom", "fairseq-dwt", "bottom", *given, "-o", other_end)
     for task in args.tasks:
         folder = os.path.abspath(f"{args.out}/runs/{task}")
 
@@ -151,7 +155,7 @@ def run_all(args: argparse.Namespace) -> None:
                 lora(args, task, folder, rate, seed)
                 return keep(args)
             config, *settings = METHODS[method]
-            own = [s.replace("=T", f"={stage_1}/ticket.json") for s in settings]
+            own = [s[:-2] + tickets.get(s[-2:], s[-2:]) for s in settings]
             name = f"{config}_{glue_task(task).name}"
             if args.updates:
                 own += [f"optimization.max_update={args.updates}"]
@@ -159,6 +163,8 @@ def run_all(args: argparse.Namespace) -> None:
                 own += [f"dataset.validate_interval_updates={args.updates // 3}"]
             run = f"{folder}/{method}/lr{rate}_seed{seed}"
             launch(args, name, task, run, *own, f"optimization.lr=[{rate}]", f"common.seed={seed}")
+            for path in glob.glob(f"{run}/checkpoint_*.pt"):
+                os.remove(path)  # predictions, log and ticket stay
             keep(args)
 
         def search(method: str, task: str = task) -> None:
@@ -219,20 +225,27 @@ def keep(args: argparse.Namespace) -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: each run's best validation, per cent, by task, method, learning rate and seed."""
-    text = "| task | method | trained | rate | seeds | best validation | its epoch |\n"
-    text += "|---|---|---:|---:|---|---|---|\n"
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in sorted(result["runs"], key=lambda run: (run["task"], run["method"], run["seed"])):
-        key = run["task"], run["method"], f"{run['trained']:,}", f"{run['lr']:g}"
-        groups.setdefault(key, []).append(run)
-    for key, runs in groups.items():
-        scores = [[score for _, score in run["validations"]] for run in runs]
+    """Markdown: best validations, per cent, of seed 1 at each rate and of all seeds at its best."""
+    text = (
+        "| task | method | trained | seed 1, by rate | seeds, at the best | mean ± sd | best in |\n"
+    )
+    text += "|---|---|---:|---|---|---:|---|\n"
+    runs = {key(run): run for run in result["runs"]}
+    for task, method in sorted({one[:2] for one in runs}):
+        mine = {one[2:]: run for one, run in sorted(runs.items()) if one[:2] == (task, method)}
+        first = {rate: run["best"] for (rate, seed), run in mine.items() if seed == 1}
+        rate = max(first, key=lambda rate: first[rate])
+        best = [run for (other, _), run in mine.items() if other == rate]
+        scores = [run["best"] for run in best]
+        epochs = [[score for _, score in run["validations"]] for run in best]
         cells = [
-            *key,
-            ", ".join(str(run["seed"]) for run in runs),
-            ", ".join(f"{run['best']:.1f}" for run in runs),
-            ", ".join(str(1 + one.index(max(one))) for one in scores),
+            task,
+            best[0]["method"],
+            f"{best[0]['trained']:,}",
+            ", ".join(f"{rate:g}: {score:.1f}" for rate, score in first.items()),
+            ", ".join(f"{score:.1f}" for score in scores),
+            f"{mean(scores):.1f} ± {stdev(scores):.1f}" if len(scores) > 1 else "",
+            ", ".join(str(1 + one.index(max(one))) for one in epochs),
         ]
         text += "| " + " | ".join(cells) + " |\n"
     return text
@@ -244,9 +257,10 @@ def curve(result: dict[str, Any]) -> str:
     for run in result["runs"]:
         if run["best"] > best.get(run["method"], {"best": -1.0})["best"]:
             best[run["method"]] = run
-    text = "| k | " + " | ".join(TICKETS) + " |\n|---:|" + "---:|" * len(TICKETS) + "\n"
+    names = [name for name in TICKETS if any(f"{name}-{k}" in best for k in KS)]
+    text = "| k | " + " | ".join(names) + " |\n|---:|" + "---:|" * len(names) + "\n"
     for k in KS:
-        runs = [best.get(f"{name}-{k}") for name in TICKETS]
+        runs = [best.get(f"{name}-{k}") for name in names]
         cells = [f"{run['best']:.1f} ({run['trained']:,})" if run else "" for run in runs]
         text += f"| {k} | " + " | ".join(cells) + " |\n"
     others = [run for name, run in best.items() if name.rpartition("-")[0] not in TICKETS]
@@ -279,8 +293,7 @@ def main() -> None:
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
     args.hf = args.hf and os.path.abspath(args.hf)
     run_all(args)
-    runs = [run for run in find_runs([f"{args.out}/runs"]) if run.finished]
-    print(table_text(score_table(runs)))
+    print(table({"runs": read(args)}))
 
 
 if __name__ == "__main__":

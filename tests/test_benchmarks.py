@@ -14,6 +14,15 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 SMALL = dict(layers=2, width=64, inner=256, heads=4, batch=4, length=16)
 
 
+def script(name):
+    """A benchmark, as a module."""
+    sys.path.insert(0, FOLDER)
+    try:
+        return import_module(name)
+    finally:
+        sys.path.remove(FOLDER)
+
+
 @pytest.fixture(scope="module")
 def measured():
     """What each of fairseq's rows keeps."""
@@ -62,14 +71,10 @@ def test_stage_1_keeps_no_dense_temporary(measured):
     ("name", "page"),
     [("words", "performance.md"), ("translation", "any-model.md"), ("why", "why.md")]
     + [("language_model", "any-model.md"), ("table2", "measured.md"), ("emergence", "why.md")]
-    + [("curve", "measured.md")],
+    + [("curve", "measured.md"), ("curve_l3", "measured.md")],
 )
 def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
-    sys.path.insert(0, FOLDER)
-    try:
-        module = import_module("table2" if name == "curve" else name)
-    finally:
-        sys.path.remove(FOLDER)
+    module = script("table2" if name.startswith("curve") else name)
     docs = Path(FOLDER).parent / "docs"
     result = json.loads((docs / f"{name}.json").read_text(encoding="utf-8"))
     titles = ("perplexity", "perplexity") if name == "language_model" else ()
@@ -79,11 +84,7 @@ def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
 
 
 def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
-    sys.path.insert(0, FOLDER)
-    try:
-        table2 = import_module("table2")
-    finally:
-        sys.path.remove(FOLDER)
+    table2 = script("table2")
     asked = []
     scores = {}
     while rates := table2.next_rates("Random-1", scores):
@@ -92,3 +93,38 @@ def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
     assert asked == [["1e-3", "3e-3"], ["1e-2"], ["3e-2"]]
     assert table2.next_rates("full", {"5e-5": 2.0, "1e-4": 1.0}) == ["2e-5"]
     assert table2.next_rates("full", {"1e-5": 2.0, "2e-5": 1.0}) == []
+
+
+def bitfit(lr, seed, best):
+    return {
+        "method": "BitFit",
+        "task": "MRPC",
+        "lr": lr,
+        "seed": seed,
+        "trained": 9,
+        "best": best,
+        "validations": [[1.0, best], [2.0, best - 1]],
+    }
+
+
+def test_table_2_goes_on_from_its_file_alone(tmp_path, monkeypatch):
+    """What another machine has run is not run again, and is not lost from the file."""
+    table2 = script("table2")
+    runs = [bitfit(0.001, 1, 70.0), bitfit(0.003, 1, 80.0), bitfit(0.01, 1, 75.0)]
+    runs.append(bitfit(0.003, 2, 82.0))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "table2.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    launched = []
+    monkeypatch.setattr(table2, "launch", lambda args, config, data, *given: launched.append(given))
+    monkeypatch.setattr(table2, "call", lambda *given: None)
+    monkeypatch.setattr(table2, "find_runs", lambda folders: [])  # the other machine's are gone
+    argv = ["table2.py", "--model", "m.pt", "--data", "d", "--out", str(out), "--tasks", "MRPC"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--methods", "BitFit"])
+    table2.main()
+    folders = [os.path.relpath(given[0], out / "runs") for given in launched]
+    assert folders == ["stage-1", "MRPC/BitFit/lr3e-3_seed3"]
+    kept = json.loads((out / "table2.json").read_text(encoding="utf-8"))
+    assert kept["runs"] == runs
+    row = table2.table(kept).splitlines()[2]
+    assert "0.001: 70.0, 0.003: 80.0, 0.01: 75.0 | 80.0, 82.0 | 81.0 ± 1.4 | 1, 1 |" in row
