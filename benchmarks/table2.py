@@ -3,7 +3,7 @@
     python benchmarks/table2.py --model M/model.pt --hf hf --data data-bin --out table2 --tasks MRPC
     python benchmarks/table2.py --model M/model.pt --data data-bin --out curve --tasks SST-2 \\
       --updates 750 --seeds 1 --methods full Dominant-1 One-shot-1 Random-1 Dominant-3 …
-    fairseq-dwt report table2/runs
+    python benchmarks/table2_tables.py table2/table2.json
 
 ``--hf``, the model as ``fairseq-dwt export-hf`` writes it, adds LoRA of a ticket's size, by peft.
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
@@ -24,10 +24,10 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from statistics import mean, stdev
 from typing import Any
 
 from machine import machine
+from table2_tables import KS, key, table
 from tqdm import tqdm
 
 from fairseq_dwt.files import replacing
@@ -42,7 +42,6 @@ TICKETS = {
     "Slice": ("ticket", "optimizer.ticket=slice", "optimizer.move_every=100"),
     "Weight-norm": ("ticket", "optimizer.ticket=weight_norm"),
 }
-KS = (1, 3, 10, 30, 100)
 #: ``{method: (its config, its settings …)}``; ``T`` is L1's ticket, ``B`` its other end.
 METHODS = {"full": ("full",), "BitFit": ("bitfit",), "Bottom-1": ("ticket", "optimizer.ticket=B")}
 METHODS |= {
@@ -120,11 +119,6 @@ def read(args: argparse.Namespace) -> list[dict[str, Any]]:
         return []
     with open(f"{args.out}/table2.json", encoding="utf-8") as file:
         return json.load(file)["runs"]
-
-
-def key(run: Mapping[str, Any]) -> tuple[str, str, float, int]:
-    """What tells one run from another."""
-    return run["task"], run["method"].lower(), float(run["lr"]), int(run["seed"])
 
 
 def tried(runs: Sequence[Mapping[str, Any]], task: str, method: str) -> dict[str, float]:
@@ -224,58 +218,12 @@ def keep(args: argparse.Namespace) -> None:
             json.dump(kept, file, indent=1)
 
 
-def table(result: dict[str, Any]) -> str:
-    """Markdown: best validations, per cent, of seed 1 at each rate and of all seeds at its best."""
-    text = (
-        "| task | method | trained | seed 1, by rate | seeds, at the best | mean ± sd | best in |\n"
-    )
-    text += "|---|---|---:|---|---|---:|---|\n"
-    runs = {key(run): run for run in result["runs"]}
-    for task, method in sorted({one[:2] for one in runs}):
-        mine = {one[2:]: run for one, run in sorted(runs.items()) if one[:2] == (task, method)}
-        first = {rate: run["best"] for (rate, seed), run in mine.items() if seed == 1}
-        rate = max(first, key=lambda rate: first[rate])
-        best = [run for (other, _), run in mine.items() if other == rate]
-        scores = [run["best"] for run in best]
-        epochs = [[score for _, score in run["validations"]] for run in best]
-        cells = [
-            task,
-            best[0]["method"],
-            f"{best[0]['trained']:,}",
-            ", ".join(f"{rate:g}: {score:.1f}" for rate, score in first.items()),
-            ", ".join(f"{score:.1f}" for score in scores),
-            f"{mean(scores):.1f} ± {stdev(scores):.1f}" if len(scores) > 1 else "",
-            ", ".join(str(1 + one.index(max(one))) for one in epochs),
-        ]
-        text += "| " + " | ".join(cells) + " |\n"
-    return text
-
-
-def curve(result: dict[str, Any]) -> str:
-    """Markdown: the best score of all rates, by k and method, and how much trains."""
-    best: dict[str, dict[str, Any]] = {}
-    for run in result["runs"]:
-        if run["best"] > best.get(run["method"], {"best": -1.0})["best"]:
-            best[run["method"]] = run
-    names = [name for name in TICKETS if any(f"{name}-{k}" in best for k in KS)]
-    text = "| k | " + " | ".join(names) + " |\n|---:|" + "---:|" * len(names) + "\n"
-    for k in KS:
-        runs = [best.get(f"{name}-{k}") for name in names]
-        cells = [f"{run['best']:.1f} ({run['trained']:,})" if run else "" for run in runs]
-        text += f"| {k} | " + " | ".join(cells) + " |\n"
-    others = [run for name, run in best.items() if name.rpartition("-")[0] not in TICKETS]
-    told = [f"{run['method']} {run['best']:.1f} ({run['trained']:,})" for run in others]
-    return text + "\nBeside them: " + ", ".join(sorted(told)) + ".\n"
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="pre-trained model.pt")
+    parser.add_argument("--model", required=True, help="pre-trained model.pt")
     parser.add_argument("--hf", help="the model as a Hugging Face folder, for LoRA")
-    parser.add_argument("--data", help="folder of the tasks' binarised data")
-    parser.add_argument("--table", metavar="FILE", help="print a file's table; run nothing")
-    parser.add_argument("--curve", metavar="FILE", help="the same, scores against k")
+    parser.add_argument("--data", required=True, help="folder of the tasks' binarised data")
     parser.add_argument("--out", default="table2", help="folder of the runs [%(default)s]")
     parser.add_argument("--tasks", nargs="+", default=["MRPC", "RTE", "CoLA", "STS-B"])
     parser.add_argument(
@@ -286,10 +234,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)
     args = parser.parse_args()
-    if args.table or args.curve:
-        with open(args.table or args.curve, encoding="utf-8") as file:
-            print((table if args.table else curve)(json.load(file)))
-        return
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
     args.hf = args.hf and os.path.abspath(args.hf)
     run_all(args)

@@ -1,0 +1,146 @@
+"""Tables and the figure of table2.py's results, for the docs.
+
+python benchmarks/table2_tables.py docs/table2.json
+python benchmarks/table2_tables.py docs/curve.json --curve
+python benchmarks/table2_tables.py docs/table2.json --figure docs/curve.json docs/figures
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from statistics import mean, stdev
+from typing import Any
+
+from fairseq_dwt.files import replacing
+from fairseq_dwt.report.document import Figure
+from fairseq_dwt.report.figures import mean_line
+from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
+
+KS = (1, 3, 10, 30, 100)
+COLOURS = dict(zip(("Dominant", "Random", "One-shot", "Slice"), CATEGORIES))
+COLOURS |= dict(zip(("BitFit", "LoRA", "Weight-norm"), CATEGORIES[4:]))
+OF_K = ("Dominant", "Random", "One-shot", "Slice", "Weight-norm")
+
+Result = Mapping[str, Any]
+Run = Mapping[str, Any]
+
+
+def key(run: Run) -> tuple[str, str, float, int]:
+    """What tells one run from another: task, method, learning rate, seed."""
+    return run["task"], run["method"].lower(), float(run["lr"]), int(run["seed"])
+
+
+def at_best(result: Result) -> dict[tuple[str, str], tuple[dict[float, float], list[Run]]]:
+    """Seed 1's score by learning rate, and the runs of all seeds at the best of these rates.
+
+    Returns:
+        by (task, method), in that order.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(result["runs"], key=key):
+        groups.setdefault((run["task"], run["method"]), []).append(run)
+    found = {}
+    for name, runs in groups.items():
+        first = {run["lr"]: run["best"] for run in runs if run["seed"] == 1}
+        rate = max(first, key=lambda rate: first[rate])
+        found[name] = first, [run for run in runs if run["lr"] == rate]
+    return found
+
+
+def table(result: Result) -> str:
+    """Markdown: best validations, per cent, of seed 1 at each rate and of all seeds at its best."""
+    heads = ["task", "method", "trained", "seed 1, by rate", "seeds, at the best", "mean ± sd"]
+    text = "| " + " | ".join([*heads, "best in"]) + " |\n|---|---|---:|---|---|---:|---|\n"
+    for (task, method), (first, runs) in at_best(result).items():
+        scores = [run["best"] for run in runs]
+        validations = [[score for _, score in run["validations"]] for run in runs]
+        cells = [
+            task,
+            method,
+            f"{runs[0]['trained']:,}",
+            ", ".join(f"{rate:g}: {score:.1f}" for rate, score in first.items()),
+            ", ".join(f"{score:.1f}" for score in scores),
+            f"{mean(scores):.1f} ± {stdev(scores):.1f}" if len(scores) > 1 else "",
+            ", ".join(str(1 + one.index(max(one))) for one in validations),
+        ]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
+def curve(result: Result) -> str:
+    """Markdown: seed 1's best score of all rates, by k and method, and how much trains."""
+    best = {method: runs[0] for (_, method), (_, runs) in at_best(result).items()}
+    names = [name for name in OF_K if any(f"{name}-{k}" in best for k in KS)]
+    text = "| k | " + " | ".join(names) + " |\n|---:|" + "---:|" * len(names) + "\n"
+    for k in KS:
+        runs = [best.get(f"{name}-{k}") for name in names]
+        cells = [f"{run['best']:.1f} ({run['trained']:,})" if run else "" for run in runs]
+        text += f"| {k} | " + " | ".join(cells) + " |\n"
+    others = [run for name, run in best.items() if _kind(name) not in OF_K]
+    told = [f"{run['method']} {run['best']:.1f} ({run['trained']:,})" for run in others]
+    return text + "\nBeside them: " + ", ".join(sorted(told)) + ".\n"
+
+
+def figure(to_the_end: Result, of_k: Result) -> Figure:
+    """Score against what trains after few updates, and against updates; full is the ink."""
+    best = {method: runs[0] for (_, method), (_, runs) in at_best(of_k).items()}
+
+    def paint(canvas: Any, theme: Theme) -> None:
+        left, right = canvas.subplots(1, 2)
+        for name, colour in COLOURS.items():
+            runs = [run for method, run in best.items() if _kind(method) == name]
+            points = sorted((run["trained"], run["best"]) for run in runs)
+            left.plot(*zip(*points), "o-", color=colour, label=name, markersize=3) if points else 0
+        left.plot(best["Full"]["trained"], best["Full"]["best"], "s", color=theme["ink"],
+                  label="Full", markersize=4)  # fmt: skip
+        left.set_xscale("log")
+        left.set_title(f"{of_k['runs'][0]['task']}, {_updates(best['Full']):,.0f} updates")
+        left.set_xlabel("weights that train")
+        for (_, method), (_, runs) in at_best(to_the_end).items():
+            line = mean_line([[tuple(point) for point in run["validations"]] for run in runs])
+            style = "--" if method.endswith("-3") else "-"
+            colour = COLOURS.get(_kind(method), theme["ink"])
+            right.plot(*line, style, color=colour, label=method)
+        right.set_title(f"{to_the_end['runs'][0]['task']}, mean over seeds")
+        right.set_xlabel("updates")
+        for axis in (left, right):
+            axis.grid(axis="y")
+            axis.set_ylabel("dev accuracy")
+            axis.legend(frameon=False, fontsize=6, ncols=2, loc="lower right")
+
+    return draw("suffice", "Do the columns suffice?", (PAGE, 2.8), paint)
+
+
+def _kind(method: str) -> str:
+    """``One-shot`` of One-shot-3, ``BitFit`` of BitFit."""
+    return method.rstrip("0123456789").rstrip("-")
+
+
+def _updates(run: Run) -> float:
+    return run["validations"][-1][0]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", help="JSON of table2.py")
+    parser.add_argument("--curve", action="store_true", help="scores against k")
+    parser.add_argument("--figure", nargs=2, metavar=("CURVE.json", "FOLDER"))
+    args = parser.parse_args()
+    with open(args.result, encoding="utf-8") as file:
+        result = json.load(file)
+    if not args.figure:
+        print((curve if args.curve else table)(result))
+        return
+    with open(args.figure[0], encoding="utf-8") as file:
+        drawn = figure(result, json.load(file))
+    for theme in ("light", "dark"):
+        path = f"{args.figure[1]}/suffice-{theme}.png"
+        with replacing(path) as temporary, open(temporary, "wb") as image:
+            image.write(getattr(drawn, theme).png)
+
+
+if __name__ == "__main__":
+    main()
