@@ -18,7 +18,7 @@ from ..errors import DwtError
 from ..files import replacing
 from ..glue.suite import task_of_folder
 from ..ticket import AnyTicket, load_ticket
-from .folder import RUN, ticket_in
+from .folder import PREDICTIONS, RUN, ticket_in
 from .resume import checkpoint_to_resume
 
 logger = logging.getLogger(__name__)
@@ -37,28 +37,31 @@ _WORDS = {
 
 
 def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
-    """Refuse to go on with another run's checkpoints, or keep in the folder what this run is.
+    """Refuse a folder that has another run's checkpoints or scores, or keep in it what this run is.
 
     Args:
         task: a :class:`~fairseq_dwt.tasks._from_pretrained.FromPretrainedTask`.
         ticket: that it trains inside of, cut to k.
 
     Raises:
-        DwtError: the run folder's checkpoints belong to another run.
+        DwtError: the run folder's checkpoints or predictions belong to another run.
     """
     root = task.root
     path = os.path.abspath(os.path.join(root.checkpoint.save_dir, RUN))
     now = _record(task, ticket)
     last = checkpoint_to_resume(root)
-    if last is not None:
-        earlier = _read(path) if os.path.isfile(path) else _record_of_before(root, last, now)
-        for key, value in now.items():
-            if key in earlier and earlier[key] != value:
-                raise DwtError(
-                    f"{path}: expected {_WORDS[key]} {_told(earlier[key])} of the run whose "
-                    f"checkpoints are here, got {_told(value)}; choose another hydra.run.dir, or "
-                    "remove that run"
-                )
+    scored = os.path.isfile(os.path.join(root.checkpoint.save_dir, PREDICTIONS))
+    earlier: dict[str, Any] = {}
+    if os.path.isfile(path) and (last is not None or scored):
+        earlier = _read(path)
+    elif last is not None:
+        earlier = _record_of_before(root, last, now)
+    for key, value in now.items():
+        if key in earlier and earlier[key] != value:
+            raise DwtError(
+                f"{path}: expected {_WORDS[key]} {_told(earlier[key])} of the run that is here, "
+                f"got {_told(value)}; choose another hydra.run.dir, or remove that run"
+            )
     if is_master(root.distributed_training) and not (last is not None and os.path.isfile(path)):
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump(now, file, indent=1)

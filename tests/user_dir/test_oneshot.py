@@ -93,7 +93,7 @@ def test_a_resumed_run_keeps_its_ticket(train, tmp_path):
     before = os.stat(killed / "oneshot.json").st_mtime_ns
     assert same(whole, train("ticket_rte", *ONESHOT, *often, folder=killed))
     assert os.stat(killed / "oneshot.json").st_mtime_ns == before
-    with pytest.raises(DwtError, match="expected the ticket .* of the run whose"):
+    with pytest.raises(DwtError, match="expected the ticket .* of the run that is here"):
         train("ticket_rte", "optimizer.ticket=oneshot", "optimizer.k=1", folder=killed)
 
 

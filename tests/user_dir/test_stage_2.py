@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,7 +169,9 @@ def test_refuses_to_resume_a_run_of_another_model(train, small, tmp_path):
         folder = tmp_path / name
         train(name, *overrides, folder=folder)
         write_roberta(str(tmp_path / "other.pt"), small.data, seed=1)
-        with pytest.raises(DwtError, match="expected the pre-trained model .* of the run whose"):
+        with pytest.raises(
+            DwtError, match="expected the pre-trained model .* of the run that is here"
+        ):
             train(name, f"checkpoint.finetune_from_model={tmp_path / 'other.pt'}", folder=folder)
 
 
@@ -176,7 +179,7 @@ def test_refuses_an_element_mask_where_a_ticket_was_trained(train, pretrained, t
     train("bitfit_rte")
     path = str(tmp_path / "mask.safetensors")
     random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
-    with pytest.raises(DwtError, match="run.json: expected the ticket .* of the run whose"):
+    with pytest.raises(DwtError, match="run.json: expected the ticket .* of the run that is here"):
         train("ticket_rte", f"optimizer.ticket={path}", "optimizer.k=null")
 
 
@@ -209,8 +212,18 @@ def test_refuses_a_ticket_of_another_shape(train, tmp_path):
 
 def test_refuses_another_ticket_in_a_folder_that_would_resume(train, ticket):
     train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=1")
-    with pytest.raises(DwtError, match="expected the ticket .* of the run whose"):
+    with pytest.raises(DwtError, match="expected the ticket .* of the run that is here"):
         train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=2")
+
+
+def test_refuses_another_ticket_where_only_scores_are_kept(train, ticket):
+    given = ["ticket_rte", f"optimizer.ticket={ticket}", "checkpoint.no_save=true"]
+    folder = train(*given, "optimizer.k=1")
+    kept = Path(folder, "predictions.tsv").read_bytes()
+    with pytest.raises(DwtError, match="expected the ticket .* of the run that is here"):
+        train(*given, "optimizer.k=2")
+    train(*given, "optimizer.k=1")
+    assert Path(folder, "predictions.tsv").read_bytes() == kept
 
 
 @pytest.mark.parametrize(
