@@ -26,7 +26,7 @@ def add_commands(add: Add) -> None:
             output(of_a_config(add(method.word, _find_in_batches, method.about)))
 
     explain = add("explain", _explain, "Why these columns? Reasons beside a ticket.")
-    of_a_config(explain, required=False)
+    of_a_config(explain, required=False, batches="16")
     explain.add_argument("--ticket", required=True, help="to explain: of L1, or another")
     explain.add_argument(
         "--tuned",
@@ -36,11 +36,13 @@ def add_commands(add: Add) -> None:
     output(explain, "folder to write index.html, report.md, report.json and figures/ into")
 
 
-def of_a_config(command: argparse.ArgumentParser, required: bool = True) -> argparse.ArgumentParser:
+def of_a_config(
+    command: argparse.ArgumentParser, required: bool = True, batches: str = "until the top 3 settle"
+) -> argparse.ArgumentParser:
     """A command that looks at a run's first batches, without the run."""
     command.add_argument("--config-name", required=required, help="of a run, such as ticket_mrpc")
     command.add_argument("--config-dir", help="folder of that config, where it is not ours")
-    command.add_argument("--batches", type=int, help="number of batches [until the top 3 settle]")
+    command.add_argument("--batches", type=int, help=f"number of batches [{batches}]")
     command.add_argument(
         "overrides", nargs="*", metavar="SETTING", help="as for fairseq-hydra-train, task.data=…"
     )

@@ -1,4 +1,4 @@
-"""The whole method in ten minutes: ``make demo``.
+"""The whole method in five minutes: ``make demo``.
 
 The ticket of a real encoder (MiniLM, 6 layers of 384) is found on tweets that people rated, and
 used on their reviews of movies and of products, by the commands that a user would type. Model and
