@@ -51,7 +51,7 @@ class AnyPretrained:
         self.path = os.path.abspath(path)
         state = load_checkpoint(self.path) if state is None else state
         self.tensors = {
-            name: tensor
+            name.removeprefix("module."): tensor
             for name, tensor in split_projections(state["model"]).items()
             if tensor.is_floating_point() and not is_copy(name) and not name.endswith(_NO_WEIGHTS)
         }
@@ -133,13 +133,24 @@ def given_name(name: str, names: Mapping[str, str]) -> str:
 
 
 def open_tuned(path: str, pretrained: Pretrained | AnyPretrained) -> Tuned | AnyTuned:
-    """A fine-tuned checkpoint of this base, whose matrices are then those that the model has."""
+    """A fine-tuned checkpoint of this base, whose matrices are then those that the model has.
+
+    Raises:
+        DwtError: the file cannot be read, or has none of the base's ticket matrices.
+    """
     state = load_checkpoint(path)
     if isinstance(pretrained, Pretrained):
         return Tuned(path, state)
     tuned = AnyTuned(path, pretrained, state)
     # of a whole model's file a recipe may take the encoder alone
-    pretrained.matrices = [m for m in pretrained.matrices if m.weight in tuned.tensors]
+    matrices = [m for m in pretrained.matrices if m.weight in tuned.tensors]
+    if not matrices:
+        raise DwtError(
+            f"{path}: expected a checkpoint fine-tuned from {pretrained.path}, with tensors as "
+            f"{pretrained.matrices[0].weight}, found none of its ticket matrices; it is another "
+            "model's, or was saved without this plugin"
+        )
+    pretrained.matrices = matrices
     return tuned
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ..any_checkpoint import AnyPretrained, AnyTuned, open_tuned
 from ..checkpoint import Pretrained, Tuned
-from ..model.names import is_head
+from ..model.names import is_head, is_layer, stack_of
 from ..ticket import AnyTicket
 
 
@@ -31,7 +31,8 @@ def moved_outside(
     """Compare a fine-tuned checkpoint with its base, bit for bit, outside the ticket.
 
     θ0 is cast to the dtype that θ was trained in first, as fairseq does when it loads θ0.
-    Heads are left out, and of other models than a RoBERTa what the fine-tuned one does not have.
+    Heads are left out, and of other models than a RoBERTa the stacks that the fine-tuned one does
+    not have.
 
     Args:
         pretrained: the base.
@@ -47,12 +48,13 @@ def moved_outside(
     allowed = ticket.parts(pretrained.matrices)
     moved = []
     compared = {**pretrained.tensors, **pretrained.lm_head}
+    stacks = {stack_of(name) for name in state if is_layer(name)}
     for name, init in compared.items():
         now = state.get(name)
         if isinstance(tuned, AnyTuned):
-            if now is None:
+            if now is None and not (is_layer(name) and stack_of(name) in stacks):
                 continue
-            if now.shape[1:] == init.shape[1:]:
+            if now is not None and now.dim() and now.shape[1:] == init.shape[1:]:
                 init = init[: len(now)]  # words that the task's dictionary lacks
         if now is None or now.shape != init.shape:
             moved.append(Moved(name, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -150,3 +152,39 @@ def test_one_shot_takes_the_tasks_own_step(tmp_path):
     start = [*STEPS, "2", "--finetune-from-model", "pre2/checkpoint_last.pt"]
     lev.train(tmp_path, "lev", *start, *ticket_run(file="oneshot", k=1), start=False)
     assert len(Ticket.load(f"{tmp_path}/lev/ticket.json").matrices) == 32
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_every_command(lm, small, tmp_path, capsys):
+    _, folder = lm
+    init, ticket = f"{folder}/pre/checkpoint_last.pt", str(tmp_path / "ticket.json")
+    assert main(["random", "--init", init, "-k", "1", "-o", ticket]) == 0
+    out = str(tmp_path / "out.json")
+    for command in (["verify", "--ticket", ticket], ["extract", "-o", out], ["bottom", "-o", out]):
+        more = ["-k", "1"] if command[0] == "bottom" else []
+        code = main([command[0], "--init", init, "--tuned", small.init, *command[1:], *more])
+        assert code == 2
+        assert "found none of its ticket matrices" in capsys.readouterr().err.splitlines()[-1]
+    assert not Path(out).exists()
+
+
+def test_a_layers_tensor_that_is_gone_has_moved(lm, tmp_path, capsys):
+    _, folder = lm
+    init, ticket = f"{folder}/pre/checkpoint_last.pt", str(tmp_path / "ticket.json")
+    assert main(["random", "--init", init, "-k", "1", "-o", ticket]) == 0
+    state = load_checkpoint(init)
+    del state["model"]["decoder.layers.1.fc2.weight"]
+    torch.save(state, tmp_path / "less.pt")
+    assert (
+        main(["verify", "--init", init, "--tuned", str(tmp_path / "less.pt"), "--ticket", ticket])
+        == 1
+    )
+    assert "decoder.layers.1.fc2.weight" in capsys.readouterr().out
+
+
+def test_a_base_that_a_wrapper_saved_is_the_same_base(lm, tmp_path):
+    _, folder = lm
+    state = load_checkpoint(f"{folder}/pre/checkpoint_last.pt")
+    state["model"] = {f"module.{name}": tensor for name, tensor in state["model"].items()}
+    torch.save(state, tmp_path / "wrapped.pt")
+    plain = open_pretrained(f"{folder}/pre/checkpoint_last.pt")
+    assert open_pretrained(str(tmp_path / "wrapped.pt")).fingerprint == plain.fingerprint
