@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..criterions.l1_to_init import L1ToInit
 from ..errors import DwtError
 from ..find.l1 import InitDistance
-from ..find.proximal import proximal_step
+from ..find.proximal import check_known, proximal_step
 from ..model.through_modules import use_modules
 from ..run.precision import refuse_sharding, settle_precision
 from ..run.stages import Finding, keep_slices, moving_slice, ticket_of_run, train_inside
@@ -73,6 +73,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     ):
         self.settings, self._stage = settings, 1 if settings.file is None else 2
         self._finding: Finding | None = None
+        self._clipped = 1.0
         self._moving: MovingSlice | None = None
         if getattr(cfg.optimizer, "_name", None) == "composite":
             raise DwtError(
@@ -134,7 +135,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             for parameter, _, init in self.get_criterion().distance.covered
         )
         inner = _inner(self._optimizer).optimizer
-        proximal_step(inner, pairs, self.settings.l1_lambda or 0.0)
+        proximal_step(inner, pairs, self.settings.l1_lambda or 0.0, self._clipped)
 
     def _write_ticket(self) -> None:
         if self._finding is not None:
@@ -181,7 +182,14 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         self.get_criterion().follow(self._optimizer)
         if self.settings.step == "proximal":
             inner = _inner(self._optimizer)
+            check_known(inner.optimizer)
             inner.step = functools.partial(self._step_and_pull, inner.step)
+
+    def clip_grad_norm(self, clip_norm: float) -> Any:
+        """As fairseq; by how much it clipped goes into the proximal step."""
+        norm = super().clip_grad_norm(clip_norm)
+        self._clipped = min(1.0, clip_norm / (float(norm) + 1e-6)) if clip_norm > 0 else 1.0
+        return norm
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As fairseq, and the fp32 copies of half precision."""
