@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from fairseq.distributed.utils import is_master
 from omegaconf import DictConfig, OmegaConf
 
-from ..checkpoint import load_checkpoint
+from ..checkpoint import load_checkpoint, mapping
 from ..errors import DwtError
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..run.folder import ELEMENT_MASK, TICKET, ticket_in
 from ..run.resume import checkpoint_to_resume
-from ..ticket import AnyTicket, load_ticket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
 from .settings import TicketSettings
@@ -67,32 +64,40 @@ def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
     return OmegaConf.create(node)
 
 
-def check_folder(cfg: DictConfig, key: str, stage: int, every: int | None = None) -> None:
-    """Refuse to go on from another kind of run's checkpoint (DwtError).
+#: How an error calls what differs from the run whose checkpoints are in the folder.
+_WORDS = {
+    "base": "the pre-trained model",
+    "l1_lambda": "ticket.l1_lambda",
+    "step": "ticket.step",
+    "move_every": "ticket.move_every",
+    "ticket": "the ticket",
+}
+
+
+def check_folder(cfg: DictConfig, now: Mapping[str, Any]) -> None:
+    """Refuse to go on from another run's checkpoint (DwtError).
 
     Args:
         cfg: fairseq's whole config.
-        key: where a checkpoint says what its run was.
-        stage: 1 or 2.
-        every: updates between two moves of a slice.
+        now: what a checkpoint of this run says of it under :data:`KEY`.
     """
     path = checkpoint_to_resume(cfg)
     if path is None:
         return
-    told = load_checkpoint(path).get(key)
-    was = told.get("stage", stage) if isinstance(told, dict) else "no ticket run"
-    if was != stage:
-        got = was if told is None else f"stage {was}"
+    told = mapping(load_checkpoint(path).get(KEY)) or {}
+    was = told.get("stage")
+    if was != now["stage"]:
+        got = "no ticket run" if was is None else f"stage {was}"
         raise DwtError(
-            f"{path}: expected a checkpoint of stage {stage} to go on from, got one of {got}; "
-            "choose another checkpoint.save_dir"
+            f"{path}: expected a checkpoint of stage {now['stage']} to go on from, got one of "
+            f"{got}; choose another checkpoint.save_dir"
         )
-    moved = told.get("move_every") if isinstance(told, dict) else None
-    if moved != every:
-        raise DwtError(
-            f"{path}: expected ticket.move_every {moved} of the run whose checkpoints are here, "
-            f"got {every}; choose another checkpoint.save_dir"
-        )
+    for name, word in _WORDS.items():
+        if name in told and name in now and told[name] != now[name]:
+            raise DwtError(
+                f"{path}: expected {word} {told[name]} of the run whose checkpoints are here, got "
+                f"{now[name]}; choose another checkpoint.save_dir, or remove that run"
+            )
 
 
 def hold_statistics(model: torch.nn.Module, head: frozenset[str]) -> None:
@@ -105,24 +110,6 @@ def hold_statistics(model: torch.nn.Module, head: frozenset[str]) -> None:
 
 def _hold(norm: torch.nn.Module, _inputs: Any) -> None:
     norm.eval()
-
-
-def record(cfg: DictConfig, ticket: AnyTicket) -> None:
-    """Keep the ticket beside the checkpoints; refuse those of a run inside another one."""
-    folder = cfg.checkpoint.save_dir
-    kept = ticket_in(folder)
-    resumes = kept is not None and checkpoint_to_resume(cfg) is not None
-    if resumes and load_ticket(str(kept)).digest() != ticket.digest():
-        raise DwtError(
-            f"{kept}: expected the ticket of the run whose checkpoints are here, got another; "
-            "choose another checkpoint.save_dir, or remove that run"
-        )
-    if is_master(cfg.distributed_training):
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK)
-        ticket.save(path)
-        if kept is not None and kept != path:
-            os.remove(kept)  # an earlier run's, of the other kind
 
 
 def depend_on(model: torch.nn.Module, criterion: Any, _inputs: Any, output: Any) -> Any:

@@ -175,7 +175,8 @@ def add_section(root: DictConfig, args: Namespace) -> DictConfig:
     """The flags that were given, as the config's section ``ticket``."""
     given = {f.name: getattr(args, f"ticket_{f.name}", None) for f in fields(TicketSettings)}
     given = {name: value for name, value in given.items() if value is not None}
-    if given:
+    # dominant_ticket has a flag --ticket-seed too
+    if given and (set(given) != {"seed"} or args.optimizer != "dominant_ticket"):
         with open_dict(root):
             root["ticket"] = OmegaConf.create(given)
     return root

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
+from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -19,8 +20,17 @@ from ..errors import DwtError
 from ..find.l1 import InitDistance
 from ..find.proximal import check_known, proximal_step
 from ..model.through_modules import use_modules
+from ..run.folder import hold
 from ..run.precision import refuse_sharding, settle_precision
-from ..run.stages import Finding, keep_slices, moving_slice, ticket_of_run, train_inside
+from ..run.resume import check_precision, early_stopping_state, resume
+from ..run.stages import (
+    Finding,
+    keep_slices,
+    keep_ticket,
+    moving_slice,
+    ticket_of_run,
+    train_inside,
+)
 from ..train import halves
 from ..train.moving import MovingSlice
 from .first_batches import find_in_batches
@@ -31,7 +41,6 @@ from .inside import (
     depend_on,
     hold_statistics,
     plain,
-    record,
     step_and_write_back,
     with_name,
     without_ours,
@@ -96,10 +105,21 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             cfg.common[_SEPARATE] = True
         # fairseq's broadcast of the file to other workers fails with torch 2.6 and later
         cfg.checkpoint[_ON_ALL] = True
+        if is_master(cfg.distributed_training):
+            hold(cfg.checkpoint.save_dir)
+        resume(cfg)
         settle_precision(cfg)
         refuse_sharding(cfg)
-        check_folder(cfg, KEY, self._stage, settings.move_every)
+        check_precision(cfg)
         self.theta0: Theta0 = read(model, cfg)
+        self._now: dict[str, Any] = {
+            "stage": self._stage,
+            "base": self.theta0.pretrained.fingerprint,
+            "l1_lambda": settings.l1_lambda,
+            "step": settings.step if self._stage == 1 else None,
+            "move_every": settings.move_every,
+        }
+        check_folder(cfg, self._now)
         use_modules(model)
         hold_statistics(model, self.theta0.anatomy.head)
         if settings.file is None:
@@ -159,7 +179,9 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             like=settings.like,
             percent=settings.percent,
         )
-        record(cfg, ticket)
+        self._now["ticket"] = ticket.digest()
+        check_folder(cfg, self._now)
+        keep_ticket(cfg, ticket)
         own = sum(p.numel() for p in criterion.parameters() if p.requires_grad)
         pretrained, mode = self.theta0.pretrained, settings.mode
         if train_inside(ticket, cfg, pretrained, model, anatomy, mode, own) == 0:
@@ -230,13 +252,11 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         state[KEY] = {
             "names": dict(self.theta0.names),
             "init": os.path.basename(self.theta0.pretrained.path),
-            "stage": self._stage,
+            **self._now,
         }
-        if self._moving is not None:
-            state[KEY]["move_every"] = self.settings.move_every
         named = self.get_model().named_parameters()
         half = halves.state(self.optimizer, named, weights=self.settings.file is None)
-        state["task_state"] = dict(state["task_state"] or {})
+        state["task_state"] = {**(state["task_state"] or {}), **early_stopping_state()}
         state["task_state"].pop(halves.KEY, None)
         if half:
             state["task_state"][halves.KEY] = half

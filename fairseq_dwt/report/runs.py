@@ -158,9 +158,10 @@ def _read_log(folder: str) -> list[str]:
 
 
 def _method(config: Any, ticket: AnyTicket | None) -> str:
-    if config.task._name == "ticket_extract":
+    settings = config.ticket if "ticket" in config else {}
+    if config.task._name == "ticket_extract" or settings.get("l1_lambda") is not None:
         return "L1"
-    if config.optimizer._name != "dominant_ticket":
+    if config.optimizer._name != "dominant_ticket" and settings.get("file") is None:
         return "Full"
     # The settings name a file or a word; what the run trained stands in its own folder.
     if ticket is None:

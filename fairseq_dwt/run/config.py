@@ -33,6 +33,8 @@ PATHS = (
     ("criterion", "init"),
     ("optimizer", "ticket"),
     ("optimizer", "like"),
+    ("ticket", "file"),
+    ("ticket", "like"),
 )
 _PLUGIN = "hydra_plugins.fairseq_dwt_search_path"
 
@@ -92,8 +94,8 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | None = None) 
     return composed
 
 
-def resolve_paths(root: DictConfig, cwd: str | None) -> None:
-    """Make the paths in ``root`` absolute against ``cwd``, the folder the user stood in.
+def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) -> None:
+    """Make the paths in ``root``, or in one section, absolute against the user's ``cwd``.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
     (``bitfit``, a built-in ticket, fairseq's own restore_file) stay as they are.
@@ -102,7 +104,7 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
         return
     for section, key in PATHS:
         # omegaconf 2.0 raises where get() finds no key
-        node = root[section] if section in root else None
+        node = root[section] if section in root and only in (None, section) else None
         if not isinstance(node, DictConfig) or key not in node:
             continue
         if OmegaConf.is_interpolation(node, key):
@@ -111,7 +113,7 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
-        if section == "optimizer" and not os.path.isfile(candidate):
+        if section in ("optimizer", "ticket") and not os.path.isfile(candidate):
             continue  # a built-in name; a missing file is reported where tickets are opened
         with open_dict(node):
             node[key] = candidate

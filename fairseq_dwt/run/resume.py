@@ -71,6 +71,29 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
     return None
 
 
+def check_precision(root: DictConfig) -> None:
+    """Refuse to go on in fp32 where a run began in half precision, or the reverse.
+
+    fairseq's optimizers of the two are not the same, and it says so by an assertion.
+
+    Raises:
+        DwtError: they differ.
+    """
+    last = checkpoint_to_resume(root)
+    if last is None or root.checkpoint.reset_optimizer:
+        return
+    history = (load_checkpoint(last).get("optimizer_history") or [{}])[-1]
+    half = bool(root.common.fp16 or root.common.bf16)
+    began_half = "FP16" in str(history.get("optimizer_name", ""))
+    if "optimizer_name" in history and half != began_half:
+        words = {True: "fp16 or bf16", False: "fp32"}
+        raise DwtError(
+            f"{os.path.abspath(last)}: expected a run that goes on in {words[began_half]}, in "
+            f"which it began, got {words[half]}; set common.fp16 or common.bf16 as at its first "
+            "launch, or choose another hydra.run.dir"
+        )
+
+
 def checkpoint_to_resume(root: DictConfig) -> str | None:
     """The checkpoint that fairseq will resume from, if any."""
     checkpoint = root.checkpoint

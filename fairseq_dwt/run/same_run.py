@@ -33,6 +33,7 @@ _WORDS = {
     "ticket": "the ticket",
     "l1_lambda": "criterion.l1_lambda",
     "move_every": "optimizer.move_every",
+    "stage": "ticket.* of stage",
 }
 
 
@@ -67,29 +68,6 @@ def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
             json.dump(now, file, indent=1)
 
 
-def check_precision(root: DictConfig) -> None:
-    """Refuse to go on in fp32 where a run began in half precision, or the reverse.
-
-    fairseq's optimizers of the two are not the same, and it says so by an assertion.
-
-    Raises:
-        DwtError: they differ.
-    """
-    last = checkpoint_to_resume(root)
-    if last is None or root.checkpoint.reset_optimizer:
-        return
-    history = (load_checkpoint(last).get("optimizer_history") or [{}])[-1]
-    half = bool(root.common.fp16 or root.common.bf16)
-    began_half = "FP16" in str(history.get("optimizer_name", ""))
-    if "optimizer_name" in history and half != began_half:
-        words = {True: "fp16 or bf16", False: "fp32"}
-        raise DwtError(
-            f"{os.path.abspath(last)}: expected a run that goes on in {words[began_half]}, in "
-            f"which it began, got {words[half]}; set common.fp16 or common.bf16 as at its first "
-            "launch, or choose another hydra.run.dir"
-        )
-
-
 def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
     root, cfg = task.root, task.cfg
     with open(os.path.join(cfg.data, "input0", "dict.txt"), "rb") as file:
@@ -104,11 +82,20 @@ def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
         "dictionary": dictionary,
         "method": " ".join(name for name in names if name),
         "ticket": None if ticket is None else ticket.digest(),
+        "stage": _stage(root),
     }
     for name, section in (("l1_lambda", criterion), ("move_every", optimizer)):
         if name in section and section[name] is not None:
             record[name] = section[name]
     return record
+
+
+def _stage(root: DictConfig) -> str | None:
+    """What ``ticket.*`` makes of one of our configs."""
+    settings = root["ticket"] if "ticket" in root else None
+    if settings is None:
+        return None
+    return "1" if settings.get("l1_lambda") is not None else "2"
 
 
 def _name(node: Any) -> str | None:

@@ -26,7 +26,7 @@ from ..train.compact import make_compact
 from ..train.masked import freeze_outside, trained_parts
 from ..train.moving import MovingSlice
 from .first_batches import agreed_ticket
-from .folder import FOUND, SIGMA_MASK, SLICES, TICKET
+from .folder import ELEMENT_MASK, FOUND, SIGMA_MASK, SLICES, TICKET
 from .resume import checkpoint_to_resume
 
 logger = logging.getLogger(__name__)
@@ -248,6 +248,18 @@ def keep_slices(root: DictConfig, moving: MovingSlice | None) -> None:
     if moving is not None and is_master(root.distributed_training):
         os.makedirs(root.checkpoint.save_dir, exist_ok=True)
         moving.trained().save(os.path.join(root.checkpoint.save_dir, SLICES))
+
+
+def keep_ticket(root: DictConfig, ticket: AnyTicket) -> None:
+    """The ticket that a run trains inside of, beside its checkpoints; no other lies there."""
+    if not is_master(root.distributed_training):
+        return
+    folder = root.checkpoint.save_dir
+    os.makedirs(folder, exist_ok=True)
+    name, other = (TICKET, ELEMENT_MASK) if ticket.unit == "columns" else (ELEMENT_MASK, TICKET)
+    ticket.save(os.path.join(folder, name))
+    if os.path.isfile(os.path.join(folder, other)):
+        os.remove(os.path.join(folder, other))
 
 
 def say(what: str, pretrained: Pretrained | AnyPretrained, trained: int, head: int) -> None:

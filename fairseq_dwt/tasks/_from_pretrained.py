@@ -28,8 +28,7 @@ from ..run.data import check_data
 from ..run.folder import hold
 from ..run.precision import settle_precision
 from ..run.progress import TimeLeft
-from ..run.resume import early_stopping_state, resume
-from ..run.same_run import check_precision
+from ..run.resume import check_precision, early_stopping_state, resume
 from ..train import halves
 from ._scored import ScoredConfig, ScoredTask
 

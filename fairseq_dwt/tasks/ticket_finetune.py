@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
 import torch
-from fairseq.distributed.utils import is_master
 from fairseq.tasks import register_task
 from omegaconf import DictConfig
 
@@ -16,10 +15,10 @@ from ..glue.suite import task_of_folder
 from ..model.anatomy import anatomy_of
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..run.first_batches import find_in_batches, log_settling
-from ..run.folder import CHECKPOINT_BEST, ELEMENT_MASK, TICKET
+from ..run.folder import CHECKPOINT_BEST
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run
-from ..run.stages import keep_slices, moving_slice, say, ticket_of_run, train_inside
+from ..run.stages import keep_slices, keep_ticket, moving_slice, say, ticket_of_run, train_inside
 from ..ticket import AnyTicket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
@@ -133,10 +132,8 @@ class TicketFinetuneTask(FromPretrainedTask):
         )
 
     def _record(self, ticket: AnyTicket) -> None:
-        folder = self.root.checkpoint.save_dir
         check_same_run(self, ticket)
-        if is_master(self.root.distributed_training):
-            ticket.save(os.path.join(folder, TICKET if ticket.unit == "columns" else ELEMENT_MASK))
+        keep_ticket(self.root, ticket)
 
 
 def _setting(optimizer: DictConfig, name: str) -> Any:
