@@ -141,6 +141,10 @@ class ColumnScores:
 
         return forward
 
+    def complete(self) -> bool:
+        """Whether every matrix has had a gradient: layerdrop skips some in some batches."""
+        return all(bool(score.any()) for score in self.sums.values())
+
     def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
         """The columns of each matrix by their sum, descending; ties go to the lower index.
 
@@ -213,7 +217,7 @@ def find_ticket(
                 found.backward()
 
         ticket_of = functools.partial(scores.ticket, limit=limit)
-        return settle(ticket_of, look, batches, origin, number, on_settling)
+        return settle(ticket_of, look, batches, origin, number, on_settling, scores.complete)
 
 
 def settle(
@@ -223,6 +227,7 @@ def settle(
     origin: Origin,
     number: int | None = None,
     on_settling: Callable[[Settling], None] = lambda settling: None,
+    complete: Callable[[], bool] = lambda: True,
 ) -> tuple[Ticket, list[Settling]]:
     """Look at batches until the ranking of what was seen has settled.
 
@@ -230,6 +235,7 @@ def settle(
         ticket_of: the ticket of what was seen so far.
         look: at a batch.
         batches, origin, number, on_settling: as for :func:`find_ticket`, and so is what it returns.
+        complete: whether every matrix was seen; before that no ranking is compared.
 
     Raises:
         DwtError: there is no batch, or fewer than ``number``.
@@ -242,7 +248,7 @@ def settle(
     earlier, seen = None, 0
     for seen, batch in enumerate(batches, start=1):
         look(batch)
-        if seen & (seen - 1) == 0:
+        if seen & (seen - 1) == 0 and complete():
             ticket = ticket_of(origin)
             if earlier is not None:
                 history.append(_settling(seen, earlier, ticket))

@@ -10,12 +10,9 @@ import re
 from typing import Any
 
 from fairseq.distributed import utils
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from torch.multiprocessing import ProcessRaisedException
 
 from ..errors import DwtError
-from ..run.config import resolve_paths
 
 _stock_call_main = utils.call_main
 _SENTENCE = re.compile(rf"^{DwtError.__module__}\.{DwtError.__name__}: (.*)$", re.MULTILINE)
@@ -23,9 +20,7 @@ _SENTENCE = re.compile(rf"^{DwtError.__module__}\.{DwtError.__name__}: (.*)$", r
 
 @functools.wraps(_stock_call_main)
 def call_main(cfg: Any, main: Any, **kwargs: Any) -> Any:
-    """Launch ``main``, in this process or in workers, which do not know where the user stood."""
-    if HydraConfig.initialized() and isinstance(cfg, DictConfig):
-        resolve_paths(cfg, HydraConfig.get().runtime.cwd, only="ticket")
+    """Launch ``main``, in this process or in workers."""
     try:
         return _stock_call_main(cfg, main, **kwargs)
     except ProcessRaisedException as error:

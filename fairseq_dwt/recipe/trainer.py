@@ -13,6 +13,7 @@ from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..criterions.l1_to_init import L1ToInit
@@ -20,6 +21,7 @@ from ..errors import DwtError
 from ..find.l1 import InitDistance
 from ..find.proximal import check_known, proximal_step
 from ..model.through_modules import use_modules
+from ..run.config import resolve_paths
 from ..run.folder import hold
 from ..run.precision import refuse_sharding, settle_precision
 from ..run.resume import check_precision, early_stopping_state, resume
@@ -53,6 +55,9 @@ _SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
 
 def make_trainer(cfg: DictConfig, task: Any, model: Any, criterion: Any, *args: Any) -> Trainer:
     """fairseq's own trainer, or with ``ticket.*`` settings a :class:`TicketTrainer`."""
+    # Hydra has changed the folder; a worker that it did not start knows the user's by PWD alone
+    hydra = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
+    resolve_paths(cfg, hydra or os.environ.get("PWD"), only="ticket")
     settings = take_settings(cfg)
     if settings is None:
         return Trainer(cfg, task, model, criterion, *args)

@@ -135,6 +135,16 @@ def test_one_batch_repeated_settles_at_once(model):
     assert history == [Settling(2, 1.0, 1.0)] and ticket.origin.num_batches == 2
 
 
+def test_a_batch_that_skips_every_layer_is_no_ranking(model):
+    """As with layerdrop: its loss has no gradient, and two such batches agree about nothing."""
+    loss = loss_of(model)
+    skipping = iter([True, True, True, False, False, False, False, False])
+    ticket, history = find_ticket(
+        model, lambda b: loss(b).detach() if next(skipping) else loss(b), [batch(0)] * 8, ORIGIN
+    )
+    assert [settling.batches for settling in history] == [8] and ticket.origin.num_batches == 8
+
+
 def test_looks_at_as_many_batches_as_asked(model):
     ticket, history = find_ticket(model, loss_of(model), map(batch, range(9)), ORIGIN, number=5)
     assert ticket.origin.num_batches == 5 and [s.batches for s in history] == [2, 4]

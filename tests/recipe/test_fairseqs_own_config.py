@@ -9,7 +9,8 @@ import pytest
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.delta.verify import moved_outside
-from fairseq_dwt.ticket import Ticket
+from fairseq_dwt.find.controls import random_columns
+from fairseq_dwt.ticket import Ticket, origin_of
 from tests.conftest import SIZES
 from tests.processes import python
 from tests.recipe.families import USER_DIR
@@ -24,10 +25,13 @@ SHORT = ["optimization.max_update=3", "lr_scheduler.warmup_updates=1", "task.max
 def test_rte_of_fairseqs_examples(small, tmp_path):
     given = ["--config-dir", str(CONFIGS), "--config-name", "rte", f"task.data={small.data}"]
     given += [f"checkpoint.restore_file={small.init}", *SHAPE, *ON_A_CPU, *SHORT]
-    given += [f"common.user_dir={USER_DIR}", "+ticket.file=oneshot", "+ticket.k=1"]
+    pretrained = Pretrained(small.init)
+    origin = origin_of("random", pretrained)
+    random_columns(pretrained.matrices, 1, 1, origin).save(str(tmp_path / "typed.json"))
+    given += [f"common.user_dir={USER_DIR}", "+ticket.file=typed.json", "+ticket.k=1"]
     folder = tmp_path / "run"
     given += [f"hydra.run.dir={folder}", f"checkpoint.save_dir={folder}"]
     python("-m", "fairseq_cli.hydra_train", *given, cwd=tmp_path)
     ticket = Ticket.load(str(folder / "ticket.json"))
     assert {len(entry.columns) for entry in ticket.matrices.values()} == {1}
-    assert moved_outside(Pretrained(small.init), str(folder / "checkpoint_last.pt"), ticket) == []
+    assert moved_outside(pretrained, str(folder / "checkpoint_last.pt"), ticket) == []

@@ -112,6 +112,21 @@ def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
     assert found.best == 61.5 and not found.finished
 
 
+@pytest.mark.parametrize(("given", "method"), [("l1_lambda: 0.1", "L1"), ("file: random", "?")])
+def test_one_of_our_configs_with_a_recipes_settings_is_no_full_run(given, method, tmp_path):
+    from fairseq_dwt.report.runs import find_runs
+
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(
+        "task: {_name: ticket_finetune, data: d/RTE}\n"
+        f"optimizer: {{_name: adam}}\nticket: {{{given}}}\n"
+        "checkpoint: {best_checkpoint_metric: accuracy}\n"
+        "optimization: {lr: [0.001]}\ncommon: {seed: 2}\n"
+    )
+    (found,) = find_runs([str(tmp_path)])
+    assert found.method == method
+
+
 def test_a_score_is_computed_from_predictions_not_read_from_the_log():
     kept = DevPredictions(10, "accuracy", 99.0, 1, {0: (1, 1), 1: (0, 1), 2: (1, 1), 3: (1, 1)})
     assert run("Full", 99.0, predictions=kept).best == 75.0

@@ -58,7 +58,7 @@ def test_plain_fairseq_train_with_user_dir(small, tmp_path):
     common[common.index(str(tmp_path))] = str(second)
     finish(start(
         *common, "--task", "ticket_finetune", "--criterion", "sentence_prediction",
-        "--optimizer", "dominant_ticket", "--ticket", ticket, "--k", "2",
+        "--optimizer", "dominant_ticket", "--ticket", ticket, "--k", "2", "--ticket-seed", "5",
         "--wrapped-optimizer", "{_name: adam, weight_decay: 0.1}", cwd=tmp_path,
     ))  # fmt: skip
     used = load_ticket(ticket).top(2)

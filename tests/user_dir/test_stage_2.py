@@ -183,6 +183,16 @@ def test_refuses_an_element_mask_where_a_ticket_was_trained(train, pretrained, t
         train("ticket_rte", f"optimizer.ticket={path}", "optimizer.k=null")
 
 
+def test_the_folder_of_a_run_begun_anew_has_its_own_ticket_alone(train, pretrained, tmp_path):
+    folder = Path(train("bitfit_rte"))
+    for path in [*folder.glob("checkpoint*"), folder / "predictions.tsv"]:
+        path.unlink()
+    path = str(tmp_path / "mask.safetensors")
+    random_elements(pretrained.matrices, 5, 1, origin_of("random", pretrained)).save(path)
+    train("ticket_rte", f"optimizer.ticket={path}", "optimizer.k=null")
+    assert {p.name for p in folder.glob("ticket.*")} == {"ticket.safetensors"}
+
+
 def test_checkpoints_record_a_stock_task_and_the_shape(train, ticket):
     folder = train("ticket_rte", f"optimizer.ticket={ticket}")
     cfg = load_checkpoint(f"{folder}/checkpoint_best.pt")["cfg"]
