@@ -38,6 +38,12 @@ def _difference(init: Tensor, tuned: Tensor) -> Tensor:
     return tuned.detach().float() - init.float()
 
 
+def check_sigma(sigma: float, name: str = "sigma") -> None:
+    """Refuse a σ that is not positive (DwtError); ``name`` is what the user calls it."""
+    if not sigma > 0:
+        raise DwtError(f"{name}: expected a positive threshold, got {sigma}; the paper's is 5e-5")
+
+
 class Movement:
     """What moved further than σ on the way from θ0 to θ, in every ticket matrix.
 
@@ -55,10 +61,7 @@ class Movement:
     def __init__(
         self, matrices: Sequence[Matrix], init: TensorOf, tuned: TensorOf, sigma: float = SIGMA
     ):
-        if not sigma > 0:
-            raise DwtError(
-                f"sigma: expected a positive threshold, got {sigma}; the paper's is 5e-5"
-            )
+        check_sigma(sigma)
         self.matrices, self.sigma = matrices, sigma
         self._init, self._tuned = init, tuned
 
