@@ -72,7 +72,16 @@ class Movement:
         tuned: Tuned | AnyTuned,
         sigma: float = SIGMA,
     ) -> Movement:
-        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept."""
+        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept.
+
+        Raises:
+            DwtError: they have no ticket matrix in common.
+        """
+        if not pretrained.matrices:
+            raise DwtError(
+                f"{tuned.path}: expected weights that were trained from {pretrained.path}, found "
+                "no ticket matrix of it; compare checkpoints of one model"
+            )
         return cls(
             pretrained.matrices,
             tensors_of(pretrained.tensors, pretrained.path, tuned.dtype),
@@ -97,6 +106,14 @@ class Movement:
     def counts(self) -> dict[str, int]:
         """Out-weighted parameters of each matrix: ``{matrix name: count}``."""
         return {name: int(counts.sum()) for name, counts in self.column_counts.items()}
+
+    def check_any(self, where: str) -> None:
+        """Refuse that no weight moved further than σ (DwtError); ``where`` names the θ file."""
+        if not any(self.counts.values()):
+            raise DwtError(
+                f"{where}: expected weights that moved further than σ = {self.sigma:g} from θ0, "
+                "got none, and the ticket would be empty; lower --sigma, or λ of its stage 1"
+            )
 
     def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
         """Algorithm 1, steps 2 and 3: the ranked dominated dimensions of every matrix.

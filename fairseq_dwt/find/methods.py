@@ -111,6 +111,7 @@ def _bottom(
     if k is None:
         raise _without_k("bottom")
     moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)
+    moved.check_any(tuned.path)
     known = {"sigma": moved.sigma, "num_updates": tuned.num_updates}
     return moved.bottom(k, origin_of("bottom", pretrained, **known))
 

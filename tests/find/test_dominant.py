@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -94,6 +96,12 @@ def test_another_models_checkpoint_is_refused():
     tuned[FC1.weight] = torch.zeros(6, 9)
     with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(6, 4\)"):
         Movement([FC1], init.__getitem__, tuned.__getitem__, 1e-4).ticket(ORIGIN)
+
+
+def test_files_without_a_matrix_in_common_are_refused():
+    one = SimpleNamespace(matrices=[], tensors={}, theta={}, path="t.pt", dtype=None)
+    with pytest.raises(DwtError, match="t.pt: expected .*, found no ticket matrix of it"):
+        Movement.between(one, one)
 
 
 def test_bottom_is_the_other_end_of_the_ranking():
