@@ -50,10 +50,12 @@ def random_elements(
     """Random-p %: that share of each matrix (bias included), drawn uniformly (section 5.1).
 
     Raises:
-        DwtError: percent is not in (0, 100].
+        DwtError: percent is not in (0, 100], or the seed is none of numpy's.
     """
     if not 0 < percent <= 100:
         raise DwtError(f"percent: expected a number above 0 and up to 100, got {percent}")
+    if not 0 <= seed < 2**32:
+        raise DwtError(f"seed: expected a number from 0 to {2**32 - 1} with percent, got {seed}")
     # RandomState's stream is frozen by numpy's policy: the same mask on every machine.
     generator = np.random.RandomState(seed)
     masks = {}

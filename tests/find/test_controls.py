@@ -48,6 +48,9 @@ def test_random_elements_are_an_exact_share_of_each_matrix():
     assert [int(m.sum()) for m in mask.masks.values()] == [15, 14]
     with pytest.raises(DwtError, match="percent: expected a number above 0"):
         random_elements([FC1], 0, 1, ORIGIN)
+    for seed in (-1, 2**32):
+        with pytest.raises(DwtError, match=f"seed: expected .*, got {seed}"):
+            random_elements([FC1], 5, seed, ORIGIN)
 
 
 def test_bitfit_is_the_bias_column_of_every_matrix():
