@@ -174,6 +174,13 @@ def test_tickets_are_sets_of_columns_in_order():
     assert union.origin == Origin("union", base="ab" * 32)
 
 
+def test_what_one_ticket_does_not_know_is_no_other_ones_alone():
+    a, b = columns(2, 3), Ticket({}, Origin("published"), unknown=frozenset([Q.name]))
+    for found in (a.difference(b), b.difference(a), a.intersection(b)):
+        assert found.matrices == {} and found.unknown == {Q.name}
+    assert a.union(b).matrices[Q.name].columns == (2, 3)
+
+
 def test_sets_of_different_models_are_refused():
     a = columns(1)
     with pytest.raises(DwtError, match="union: was made for the pre-trained model"):
