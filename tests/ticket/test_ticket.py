@@ -99,16 +99,26 @@ def change(ticket, **changes):
         ({"format": "other"}, 'expected "format": "fairseq_dwt.ticket"'),
         ({"matrices": {}}, 'expected a list "matrices", got dict'),
         ({"matrices": [3]}, "expected matrices as"),
-        ({"matrices": [{"name": "a", "shape": [4, 3], "columns": ["2"]}]}, '"columns" as integers'),
         (
-            {"matrices": [{"name": "a", "shape": [4], "columns": [2]}]},
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4, 3], "columns": ["2"]}]},
+            '"columns" as integers',
+        ),
+        (
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4], "columns": [2]}]},
             r"expected shape \[out, in\]",
         ),
         (
-            {"matrices": [{"name": "a", "shape": [4, 3], "columns": [7]}]},
-            "f.json: matrix a: expected",
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4, 3], "columns": [7]}]},
+            "f.json: matrix layers.0.fc1: expected",
         ),
-        ({"matrices": 2 * [{"name": "a", "shape": [4, 3], "columns": [2]}]}, "appears twice"),
+        (
+            {"matrices": 2 * [{"name": "layers.0.fc1", "shape": [4, 3], "columns": [2]}]},
+            "appears twice",
+        ),
+        *(
+            ({"matrices": [{"name": name, "shape": [4, 3], "columns": [2]}]}, f"got '{name}'")
+            for name in ("foo.bar", "layers.x.fc1", "layers.0.fc3", "conv_layers.0.fc1")
+        ),
         ({"sigma": "small"}, "\"sigma\": got 'small'"),
         ({"method": None}, 'expected "method"'),
     ],
@@ -203,3 +213,17 @@ def test_unranked_and_unknown_are_kept_in_the_file(ticket, tmp_path):
             Ticket.loads(json.dumps(data))
     with pytest.raises(DwtError, match="got both"):
         replace(ticket, unknown=frozenset(ticket.matrices))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.layers.0.self_attn.k_proj",
+        "decoder.layers.3.encoder_attn.q_proj",
+        "w2v_encoder.w2v_model.encoder.layers.11.fc1",
+        "encoder.transformer_layers.2.fc2",
+    ],
+)
+def test_other_models_names_are_read(name):
+    ticket = Ticket({name: Columns((4, 3), (1,))})
+    assert Ticket.loads(ticket.dumps()) == ticket
