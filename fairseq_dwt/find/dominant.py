@@ -201,7 +201,7 @@ class Movement:
 def tensors_of(
     tensors: Mapping[str, Tensor], where: str, dtype: torch.dtype | None = None
 ) -> TensorOf:
-    """Look tensors up by canonical name; a missing one is an error that names the file.
+    """Look tensors up by canonical name; a missing or diverged one is an error that names the file.
 
     Args:
         tensors: ``{canonical name: tensor}``.
@@ -211,11 +211,17 @@ def tensors_of(
     """
 
     def get(name: str) -> Tensor:
-        try:
-            return tensors[name].to(dtype or tensors[name].dtype)
-        except KeyError:
+        if name not in tensors:
             raise DwtError(
                 f"{where}: expected tensor {name}, found none; it is a checkpoint of another model"
-            ) from None
+            )
+        tensor = tensors[name].to(dtype or tensors[name].dtype)
+        # one pass without a copy; a NaN is both its ends
+        if tensor.numel() and not all(end.isfinite() for end in torch.aminmax(tensor.detach())):
+            raise DwtError(
+                f"{where}: {name}: expected finite numbers, got NaN or infinity; the training "
+                "diverged: take an earlier checkpoint, or train at a lower rate"
+            )
+        return tensor
 
     return get
