@@ -83,11 +83,16 @@ def largest_weights(
         origin: recorded in the ticket.
 
     Raises:
-        DwtError: k is negative, or larger than a matrix.
+        DwtError: k is negative, or larger than a matrix, or one has no bias.
     """
     found = {}
     for matrix in matrices:
         _check_k(matrix, k)
+        if matrix.bias not in weights:
+            raise DwtError(
+                f"{matrix.bias}: expected a bias, which is a column as any, found none in the "
+                "pre-trained file; tickets are of matrices that have one"
+            )
         whole = torch.cat([weights[matrix.weight], weights[matrix.bias][:, None]], dim=1)
         columns = ranking(whole.double().norm(dim=0), k)
         if columns:
