@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..find.methods import WORDS
 from ..model.roberta import FUNCTION, SIZES
 from .folder import CHECKPOINT_LAST
 
@@ -97,7 +98,8 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
     """Make the paths in ``root`` absolute against ``cwd``, the folder the user stood in.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
-    (``bitfit``, a built-in ticket, fairseq's own restore_file) stay as they are.
+    (a built-in ticket, fairseq's own restore_file) stay as they are; so does a method's, such as
+    ``bitfit``, where a file has its name (``./bitfit`` is the file).
     """
     if not cwd:
         return
@@ -110,6 +112,8 @@ def resolve_paths(root: DictConfig, cwd: str | None) -> None:
             continue
         value = node[key]
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
+            continue
+        if key == "ticket" and value in WORDS:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section == "optimizer" and not os.path.isfile(candidate):
