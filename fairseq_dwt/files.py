@@ -25,13 +25,19 @@ def replacing(path: str) -> Iterator[str]:
     A reader sees the old file or the new one, never a half; a kill leaves at most a ``*.tmp``.
 
     Raises:
-        DwtError: it cannot be written, such as on a full disk; the old file stays.
+        DwtError: it cannot be written, as on a full disk or into a folder that takes no files; the
+            old file stays.
     """
     path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        prefix=os.path.basename(path) + ".", suffix=".tmp", dir=os.path.dirname(path)
-    )
+    folder, name = os.path.split(path)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
+    except OSError as error:
+        raise DwtError(
+            f"{path}: expected a folder that can be written, got {folder} ({error.strerror}); "
+            "write elsewhere"
+        ) from error
     os.close(handle)
     try:
         yield temporary
@@ -57,7 +63,15 @@ def replacing(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``target`` that takes its place if the block ends well."""
+    """Yield a new folder beside ``target`` that takes its place if the block ends well.
+
+    Raises:
+        DwtError: ``target`` is a file.
+    """
+    if target.is_file():
+        raise DwtError(
+            f"{target}: expected a folder to write, got a file; remove it, or write elsewhere"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     earlier = target.with_name(f".{target.name}.earlier-{os.getpid()}")

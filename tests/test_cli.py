@@ -55,6 +55,9 @@ def test_random_and_bitfit(small, tmp_path):
     assert Ticket.load(path).num_parameters == sum(m.out_features for m in pretrained.matrices)
 
 
+EXTRACT = ["extract", "--init", "INIT", "--tuned", "INIT"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -64,7 +67,11 @@ def test_random_and_bitfit(small, tmp_path):
         (["random", "--init", "INIT", "-k", "99", "-o", "r.json"], "got k = 99"),
         (["random", "--init", "INIT", "--percent", "0", "-o", "r.safetensors"], "percent"),
         (["extract", "--init", "INIT", "--tuned", "no.pt", "-o", "t.json"], "no.pt: expected"),
-        (["extract", "--init", "INIT", "--tuned", "INIT", "--sigma", "0", "-o", "t"], "sigma"),
+        ([*EXTRACT, "--sigma", "0", "-o", "t.json"], "sigma"),
+        ([*EXTRACT, "-o", "t.safetensors"], "--output: expected a file name that ends in .json"),
+        ([*EXTRACT, "-o", "t.json", "--mask", "m.json"], "--mask: expected a file name that ends"),
+        ([*EXTRACT, "-o", "t.json", "--mask", "m.safetensors"], "the ticket would be empty"),
+        (["bottom", *EXTRACT[1:], "-k", "1", "-o", "t.json"], "the ticket would be empty"),
         (["report", "INIT", "-o", "r"], "expected run folders"),
     ],
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.files import replacing
+from fairseq_dwt.files import replacing, replacing_folder
 
 
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
@@ -25,6 +25,21 @@ def test_folders_are_made_and_the_file_is_readable_by_others(tmp_path):
             file.write("new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o044
+
+
+def test_a_folder_that_takes_no_files_is_our_error():
+    with pytest.raises(DwtError, match="expected a folder that can be written, got /dev/null"):
+        with replacing("/dev/null/x.json"):
+            pass
+
+
+def test_a_folder_does_not_take_a_files_place(tmp_path):
+    path = tmp_path / "RTE"
+    path.write_text("mine")
+    with pytest.raises(DwtError, match="RTE: expected a folder to write, got a file"):
+        with replacing_folder(path):
+            pass
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "mine"
 
 
 def test_an_error_is_one_line_whatever_it_quotes():

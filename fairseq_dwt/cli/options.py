@@ -28,14 +28,14 @@ def output(parser: argparse.ArgumentParser, what: str = "file to write") -> None
     parser.add_argument("-o", "--output", required=True, help=what)
 
 
-def ends_in(path: str, extension: str) -> None:
-    """Refuse an ``--output`` of another kind than what is written.
+def ends_in(path: str, extension: str, option: str = "--output") -> None:
+    """Refuse an ``option`` of another kind than what is written.
 
     Raises:
         DwtError: ``path`` ends otherwise.
     """
     if not path.endswith(extension):
-        raise DwtError(f"--output: expected a file name that ends in {extension}, got {path}")
+        raise DwtError(f"{option}: expected a file name that ends in {extension}, got {path}")
 
 
 def running(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from ..find.dominant import SIGMA, Movement
 from ..find.methods import METHODS
 from ..ticket import Ticket, load_ticket, origin_of
 from . import first_batches
-from .options import Add, init, output, save, say_next, tuned, wrote
+from .options import Add, ends_in, init, output, save, say_next, tuned, wrote
 
 #: What the methods' options are on the command line.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -73,6 +73,9 @@ def add_commands(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
+    ends_in(args.output, ".json")
+    if args.mask:
+        ends_in(args.mask, ".safetensors", "--mask")
     pretrained = open_pretrained(args.init)
     checkpoint = open_tuned(args.tuned, pretrained)
     origin = origin_of(
@@ -83,10 +86,12 @@ def _extract(args: argparse.Namespace) -> int:
         num_updates=checkpoint.num_updates,
     )
     moved = Movement.between(pretrained, checkpoint, args.sigma)
+    moved.check_any(args.tuned)
+    ticket, told = moved.ticket(origin), moved.told()
     if args.mask:
         moved.mask(origin).save(args.mask)
-    moved.ticket(origin).save(args.output)
-    print(moved.told())
+    ticket.save(args.output)
+    print(told)
     wrote(args.output)
     _say_if_rounded(checkpoint)
     return 0

@@ -50,10 +50,12 @@ def random_elements(
     """Random-p %: that share of each matrix (bias included), drawn uniformly (section 5.1).
 
     Raises:
-        DwtError: percent is not in (0, 100].
+        DwtError: percent is not in (0, 100], or the seed is none of numpy's.
     """
     if not 0 < percent <= 100:
         raise DwtError(f"percent: expected a number above 0 and up to 100, got {percent}")
+    if not 0 <= seed < 2**32:
+        raise DwtError(f"seed: expected a number from 0 to {2**32 - 1} with percent, got {seed}")
     # RandomState's stream is frozen by numpy's policy: the same mask on every machine.
     generator = np.random.RandomState(seed)
     masks = {}
@@ -81,11 +83,16 @@ def largest_weights(
         origin: recorded in the ticket.
 
     Raises:
-        DwtError: k is negative, or larger than a matrix.
+        DwtError: k is negative, or larger than a matrix, or one has no bias.
     """
     found = {}
     for matrix in matrices:
         _check_k(matrix, k)
+        if matrix.bias not in weights:
+            raise DwtError(
+                f"{matrix.bias}: expected a bias, which is a column as any, found none in the "
+                "pre-trained file; tickets are of matrices that have one"
+            )
         whole = torch.cat([weights[matrix.weight], weights[matrix.bias][:, None]], dim=1)
         columns = ranking(whole.double().norm(dim=0), k)
         if columns:

@@ -38,6 +38,12 @@ def _difference(init: Tensor, tuned: Tensor) -> Tensor:
     return tuned.detach().float() - init.float()
 
 
+def check_sigma(sigma: float, name: str = "sigma") -> None:
+    """Refuse a σ that is not positive (DwtError); ``name`` is what the user calls it."""
+    if not sigma > 0:
+        raise DwtError(f"{name}: expected a positive threshold, got {sigma}; the paper's is 5e-5")
+
+
 class Movement:
     """What moved further than σ on the way from θ0 to θ, in every ticket matrix.
 
@@ -55,10 +61,7 @@ class Movement:
     def __init__(
         self, matrices: Sequence[Matrix], init: TensorOf, tuned: TensorOf, sigma: float = SIGMA
     ):
-        if not sigma > 0:
-            raise DwtError(
-                f"sigma: expected a positive threshold, got {sigma}; the paper's is 5e-5"
-            )
+        check_sigma(sigma)
         self.matrices, self.sigma = matrices, sigma
         self._init, self._tuned = init, tuned
 
@@ -69,7 +72,16 @@ class Movement:
         tuned: Tuned | AnyTuned,
         sigma: float = SIGMA,
     ) -> Movement:
-        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept."""
+        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept.
+
+        Raises:
+            DwtError: they have no ticket matrix in common.
+        """
+        if not pretrained.matrices:
+            raise DwtError(
+                f"{tuned.path}: expected weights that were trained from {pretrained.path}, found "
+                "no ticket matrix of it; compare checkpoints of one model"
+            )
         return cls(
             pretrained.matrices,
             tensors_of(pretrained.tensors, pretrained.path, tuned.dtype),
@@ -94,6 +106,14 @@ class Movement:
     def counts(self) -> dict[str, int]:
         """Out-weighted parameters of each matrix: ``{matrix name: count}``."""
         return {name: int(counts.sum()) for name, counts in self.column_counts.items()}
+
+    def check_any(self, where: str) -> None:
+        """Refuse that no weight moved further than σ (DwtError); ``where`` names the θ file."""
+        if not any(self.counts.values()):
+            raise DwtError(
+                f"{where}: expected weights that moved further than σ = {self.sigma:g} from θ0, "
+                "got none, and the ticket would be empty; lower --sigma, or λ of its stage 1"
+            )
 
     def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
         """Algorithm 1, steps 2 and 3: the ranked dominated dimensions of every matrix.
@@ -181,7 +201,7 @@ class Movement:
 def tensors_of(
     tensors: Mapping[str, Tensor], where: str, dtype: torch.dtype | None = None
 ) -> TensorOf:
-    """Look tensors up by canonical name; a missing one is an error that names the file.
+    """Look tensors up by canonical name; a missing or diverged one is an error that names the file.
 
     Args:
         tensors: ``{canonical name: tensor}``.
@@ -191,11 +211,17 @@ def tensors_of(
     """
 
     def get(name: str) -> Tensor:
-        try:
-            return tensors[name].to(dtype or tensors[name].dtype)
-        except KeyError:
+        if name not in tensors:
             raise DwtError(
                 f"{where}: expected tensor {name}, found none; it is a checkpoint of another model"
-            ) from None
+            )
+        tensor = tensors[name].to(dtype or tensors[name].dtype)
+        # one pass without a copy; a NaN is both its ends
+        if tensor.numel() and not all(end.isfinite() for end in torch.aminmax(tensor.detach())):
+            raise DwtError(
+                f"{where}: {name}: expected finite numbers, got NaN or infinity; the training "
+                "diverged: take an earlier checkpoint, or train at a lower rate"
+            )
+        return tensor
 
     return get

@@ -64,7 +64,11 @@ def _random(
         return random_elements(pretrained.matrices, percent, seed, origin)
     if k is None:
         raise _without_k("random", " or percent,")
-    pattern = None if like is None else load_ticket(like).as_columns(like)
+    pattern = None
+    if like is not None:
+        pattern = load_ticket(like).as_columns(like)
+        # how many columns: a question of shapes, whatever the weights
+        pattern.check_fits(pretrained.matrices, None, like)
     return random_columns(pretrained.matrices, k, seed, origin, pattern)
 
 
@@ -107,6 +111,7 @@ def _bottom(
     if k is None:
         raise _without_k("bottom")
     moved = Movement.between(pretrained, tuned, SIGMA if sigma is None else sigma)
+    moved.check_any(tuned.path)
     known = {"sigma": moved.sigma, "num_updates": tuned.num_updates}
     return moved.bottom(k, origin_of("bottom", pretrained, **known))
 

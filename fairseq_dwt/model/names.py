@@ -88,6 +88,11 @@ def _full(name: str) -> str:
     return f"{ENCODER}{name}" if name.startswith("layers.") else name
 
 
+def is_matrix(name: str) -> bool:
+    """Whether a ticket matrix can have this name."""
+    return _MATRIX.fullmatch(name) is not None
+
+
 def kind_of(name: str) -> str:
     """The kind of the matrix of this name."""
     match = _MATRIX.fullmatch(name)

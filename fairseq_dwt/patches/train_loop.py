@@ -44,11 +44,10 @@ def validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: 
     if _received and not should_stop:
         checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
         name = signal.Signals(_received[0]).name
-        kept = (
-            "nothing was saved (checkpoint.no_save)"
-            if cfg.checkpoint.no_save
-            else f"saved in {cfg.checkpoint.save_dir}; the same command goes on from there"
-        )
+        kept = f"saved in {cfg.checkpoint.save_dir}; the same command goes on from there"
+        for setting in ("no_save", "no_last_checkpoints", "no_save_optimizer_state"):
+            if getattr(cfg.checkpoint, setting):
+                kept = f"nothing to go on from was saved (checkpoint.{setting})"
         logger.warning(f"{name}: stopped after update {trainer.get_num_updates()}, {kept}")
         raise SystemExit(128 + _received[0])
     last_epoch = cfg.optimization.max_epoch or math.inf

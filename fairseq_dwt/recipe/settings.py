@@ -120,7 +120,7 @@ def _cast(name: str, value: Any) -> Any:
         if isinstance(value, bool) or (kind is int and int(value) != float(value)):
             raise ValueError
         return kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DwtError(f"ticket.{name}: expected {kind.__name__}, got {value!r}") from None
 
 

@@ -17,9 +17,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..find.methods import WORDS
 from ..model.roberta import FUNCTION, SIZES
 from .folder import CHECKPOINT_LAST
 
@@ -98,7 +100,8 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
     """Make the paths in ``root``, or in one section, absolute against the user's ``cwd``.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
-    (``bitfit``, a built-in ticket, fairseq's own restore_file) stay as they are.
+    (a built-in ticket, fairseq's own restore_file) stay as they are; so does a method's, such as
+    ``bitfit``, where a file has its name (``./bitfit`` is the file).
     """
     if not cwd:
         return
@@ -111,6 +114,8 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
             continue
         value = node[key]
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
+            continue
+        if key == "ticket" and value in WORDS:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section in ("optimizer", "ticket") and not os.path.isfile(candidate):
@@ -224,17 +229,39 @@ def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
     such as ``{_name: adam, weight_decay: 0.1}``.
 
     Raises:
-        DwtError: no ``_name``.
+        DwtError: no YAML, no ``_name``, or a name or settings that fairseq does not know.
     """
+    from fairseq.dataclass.utils import merge_with_parent
+    from fairseq.registry import REGISTRIES
+
     node = cfg[key]
     if node is None:
         node = default
     if isinstance(node, str):
-        node = OmegaConf.create(node) if node.lstrip().startswith("{") else {"_name": node}
+        try:
+            node = OmegaConf.create(node) if node.lstrip().startswith("{") else {"_name": node}
+        except YAMLError:
+            raise DwtError(
+                f"{key}: expected a name, or YAML such as {{_name: {default}}}, got {node}; close "
+                "its braces and write name: value"
+            ) from None
     if not isinstance(node, DictConfig):
         node = OmegaConf.create(node)
     if "_name" not in node or not node._name:
         raise DwtError(f"{key}: expected a name, as in {key}._name={default}, got {node}")
     # Interpolations such as ${optimization.lr} are looked up from the tree's root.
     node._set_parent(cfg)
+    registered = REGISTRIES[key.removeprefix("wrapped_")]
+    if node._name not in registered["registry"]:
+        known = ", ".join(sorted(registered["registry"]))
+        raise DwtError(f"{key}._name: expected one of {known}, got {node._name}")
+    if node._name in registered["dataclass_registry"]:
+        try:
+            merge_with_parent(registered["dataclass_registry"][node._name](), node)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise DwtError(
+                f"{key}: expected settings of {node._name}, got another ({reason}); correct it, or "
+                "leave it out"
+            ) from None
     return node

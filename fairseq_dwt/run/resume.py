@@ -35,6 +35,9 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
     Returns:
         what the checkpoint keeps of half-precision training (``halves.state``),
         and its ``num_updates``; None where there is none.
+
+    Raises:
+        DwtError: the run has not ended, and its checkpoint is damaged or has no optimizer state.
     """
     stop_early = fairseq_cli.train.should_stop_early
     for function in (checkpoint_utils.save_checkpoint, stop_early):
@@ -58,6 +61,12 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
             # fairseq's epochs start at 1, and 0 would mean no limit
             root.optimization.max_epoch = -1
         return None
+    if "last_optimizer_state" not in state and not root.checkpoint.reset_optimizer:
+        raise DwtError(
+            f"{os.path.abspath(path)}: expected the optimizer's state to go on from, found none "
+            "(checkpoint.no_save_optimizer_state); choose another hydra.run.dir, or remove the "
+            "file to begin again"
+        )
     if halves.KEY in kept:
         return {**kept[halves.KEY], "num_updates": updates}
     common = root.common

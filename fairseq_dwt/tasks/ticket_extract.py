@@ -9,7 +9,8 @@ from typing import Any, Dict, Optional
 import torch
 from fairseq.tasks import register_task
 
-from ..find.dominant import SIGMA
+from ..errors import DwtError
+from ..find.dominant import SIGMA, check_sigma
 from ..glue.suite import task_of_folder
 from ..model.anatomy import anatomy_of
 from ..run.folder import SIGMA_MASK, TICKET
@@ -48,7 +49,13 @@ class TicketExtractTask(FromPretrainedTask):
 
     @classmethod
     def setup_task(cls, cfg: TicketExtractConfig, **kwargs: Any) -> "TicketExtractTask":
-        """As the base task, and refuse what would hide θ − θ0 (DwtError)."""
+        """As the base task, and refuse what would hide θ − θ0, or keep no ticket (DwtError)."""
+        check_sigma(cfg.sigma, "task.sigma")
+        if cfg.ranked_columns < 1:
+            raise DwtError(
+                f"task.ranked_columns: expected 1 or more, got {cfg.ranked_columns}; leave it at "
+                f"{RANKED_COLUMNS}"
+            )
         task = super().setup_task(cfg, **kwargs)
         refuse_sharding(task.root)
         return task

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DwtError
 from ..files import check_checksum
+from ..model.names import is_matrix
 from .columns import Columns
 from .origin import Origin, check_origin
 
@@ -76,6 +77,11 @@ def from_text(text: str, where: str) -> tuple[dict[str, Columns], Origin, bool, 
         name, columns = _read_row(where, row)
         if name in matrices:
             raise DwtError(f"{where}: matrix {name} appears twice; keep one")
+        if not is_matrix(name):
+            raise DwtError(
+                f"{where}: expected matrices named such as layers.0.fc1, got {name!r:.80}; give "
+                "each its module's name in the pre-trained file"
+            )
         matrices[name] = columns
     ranked, unknown = data.get("ranked", True), data.get("unknown", [])
     if not isinstance(ranked, bool):

@@ -108,8 +108,11 @@ class Ticket:
         return self._combined("intersection", other, lambda a, b: [c for c in a if c in b])
 
     def difference(self, other: Ticket) -> Ticket:
-        """The columns that only this ticket has, in its order."""
-        return self._combined("difference", other, lambda a, b: [c for c in a if c not in b])
+        """The columns that only this ticket has, in its order; unknown where the other is."""
+        known = {n: e for n, e in self.matrices.items() if n not in other.unknown}
+        return replace(self, matrices=known)._combined(
+            "difference", other, lambda a, b: [c for c in a if c not in b]
+        )
 
     def _combined(
         self, method: str, other: Ticket, choose: Callable[[list[int], list[int]], list[int]]

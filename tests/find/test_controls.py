@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.controls import bitfit, random_columns, random_elements
+from fairseq_dwt.find.controls import bitfit, largest_weights, random_columns, random_elements
 from fairseq_dwt.model.names import Matrix
 from fairseq_dwt.ticket import Columns, Ticket
 
@@ -48,6 +48,15 @@ def test_random_elements_are_an_exact_share_of_each_matrix():
     assert [int(m.sum()) for m in mask.masks.values()] == [15, 14]
     with pytest.raises(DwtError, match="percent: expected a number above 0"):
         random_elements([FC1], 0, 1, ORIGIN)
+    for seed in (-1, 2**32):
+        with pytest.raises(DwtError, match=f"seed: expected .*, got {seed}"):
+            random_elements([FC1], 5, seed, ORIGIN)
+
+
+def test_weight_norm_wants_biases():
+    weights = {FC1.weight: torch.ones(FC1.shape)}
+    with pytest.raises(DwtError, match="layers.0.fc1.bias: expected a bias"):
+        largest_weights([FC1], 1, weights, ORIGIN)
 
 
 def test_bitfit_is_the_bias_column_of_every_matrix():

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.find.dominant import Movement, out_weighted
+from fairseq_dwt.find.dominant import Movement, out_weighted, tensors_of
 from fairseq_dwt.model.names import Matrix
 from fairseq_dwt.ticket import Origin
 from fairseq_dwt.ticket.columns import ranking
@@ -94,6 +96,23 @@ def test_another_models_checkpoint_is_refused():
     tuned[FC1.weight] = torch.zeros(6, 9)
     with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(6, 4\)"):
         Movement([FC1], init.__getitem__, tuned.__getitem__, 1e-4).ticket(ORIGIN)
+
+
+def test_files_without_a_matrix_in_common_are_refused():
+    one = SimpleNamespace(matrices=[], tensors={}, theta={}, path="t.pt", dtype=None)
+    with pytest.raises(DwtError, match="t.pt: expected .*, found no ticket matrix of it"):
+        Movement.between(one, one)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_diverged_checkpoint_is_refused_by_the_tensors_name(value, dtype):
+    init, tuned = ({n: t.to(dtype) for n, t in model.items()} for model in two_models())
+    tuned[FC2.bias][1] = value
+    moved = Movement([FC1, FC2], tensors_of(init, "0.pt"), tensors_of(tuned, "t.pt"))
+    for find in (moved.ticket, moved.mask):
+        with pytest.raises(DwtError, match=r"t.pt: .*layers.0.fc2.bias: expected finite numbers"):
+            find(ORIGIN)
 
 
 def test_bottom_is_the_other_end_of_the_ranking():

@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_dwt.cli import main
 from fairseq_dwt.find.methods import METHODS, WORDS, label_of
-from fairseq_dwt.ticket import ElementMask, Origin, Ticket, load_ticket
+from fairseq_dwt.ticket import Columns, ElementMask, Origin, Ticket, load_ticket
 
 from .test_dominant import FC1, FC2, two_models
 
@@ -64,6 +64,16 @@ def test_random_has_as_many_columns_as_the_ticket_it_is_like(small, ticket, tmp_
     assert main([*like, "-o", path]) == 0
     drawn = Ticket.load(path)
     assert drawn.matrices.keys() == few.matrices.keys() and drawn.k == 2
+
+
+def test_random_is_like_a_ticket_of_the_same_shapes_only(small, ticket, tmp_path, capsys):
+    given, out = load_ticket(ticket), str(tmp_path / "r.json")
+    command = ["random", "--init", small.init, "-k", "2", "-o", out, "--like", ticket]
+    Ticket(given.matrices, Origin("dominant", base="ab" * 32)).save(ticket)
+    assert main(command) == 0
+    Ticket({"layers.0.fc1": Columns((99, 77), (1,))}).save(ticket)
+    assert main(command) == 2
+    assert "layers.0.fc1: expected shape (16, 8) as in the model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_flags_are_the_same_settings():
         ({"file": "random", "columns": 3}, "ticket.columns: expected one of"),
         ({"file": "random", "k": "three"}, "ticket.k: expected int, got 'three'"),
         ({"file": "random", "k": 1.5}, "ticket.k: expected int"),
+        ({"file": "random", "k": float("inf")}, "ticket.k: expected int, got inf"),
         ({"file": "random", "mode": "fast"}, "ticket.mode: expected compact or masked"),
         ({"l1_lambda": 1.0, "sigma": 0.0}, "ticket.sigma: expected a number > 0"),
         ({"l1_lambda": -1.0}, "ticket.l1_lambda: expected a number"),

@@ -99,16 +99,26 @@ def change(ticket, **changes):
         ({"format": "other"}, 'expected "format": "fairseq_dwt.ticket"'),
         ({"matrices": {}}, 'expected a list "matrices", got dict'),
         ({"matrices": [3]}, "expected matrices as"),
-        ({"matrices": [{"name": "a", "shape": [4, 3], "columns": ["2"]}]}, '"columns" as integers'),
         (
-            {"matrices": [{"name": "a", "shape": [4], "columns": [2]}]},
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4, 3], "columns": ["2"]}]},
+            '"columns" as integers',
+        ),
+        (
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4], "columns": [2]}]},
             r"expected shape \[out, in\]",
         ),
         (
-            {"matrices": [{"name": "a", "shape": [4, 3], "columns": [7]}]},
-            "f.json: matrix a: expected",
+            {"matrices": [{"name": "layers.0.fc1", "shape": [4, 3], "columns": [7]}]},
+            "f.json: matrix layers.0.fc1: expected",
         ),
-        ({"matrices": 2 * [{"name": "a", "shape": [4, 3], "columns": [2]}]}, "appears twice"),
+        (
+            {"matrices": 2 * [{"name": "layers.0.fc1", "shape": [4, 3], "columns": [2]}]},
+            "appears twice",
+        ),
+        *(
+            ({"matrices": [{"name": name, "shape": [4, 3], "columns": [2]}]}, f"got '{name}'")
+            for name in ("foo.bar", "layers.x.fc1", "layers.0.fc3", "conv_layers.0.fc1")
+        ),
         ({"sigma": "small"}, "\"sigma\": got 'small'"),
         ({"method": None}, 'expected "method"'),
     ],
@@ -174,6 +184,13 @@ def test_tickets_are_sets_of_columns_in_order():
     assert union.origin == Origin("union", base="ab" * 32)
 
 
+def test_what_one_ticket_does_not_know_is_no_other_ones_alone():
+    a, b = columns(2, 3), Ticket({}, Origin("published"), unknown=frozenset([Q.name]))
+    for found in (a.difference(b), b.difference(a), a.intersection(b)):
+        assert found.matrices == {} and found.unknown == {Q.name}
+    assert a.union(b).matrices[Q.name].columns == (2, 3)
+
+
 def test_sets_of_different_models_are_refused():
     a = columns(1)
     with pytest.raises(DwtError, match="union: was made for the pre-trained model"):
@@ -196,3 +213,17 @@ def test_unranked_and_unknown_are_kept_in_the_file(ticket, tmp_path):
             Ticket.loads(json.dumps(data))
     with pytest.raises(DwtError, match="got both"):
         replace(ticket, unknown=frozenset(ticket.matrices))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.layers.0.self_attn.k_proj",
+        "decoder.layers.3.encoder_attn.q_proj",
+        "w2v_encoder.w2v_model.encoder.layers.11.fc1",
+        "encoder.transformer_layers.2.fc2",
+    ],
+)
+def test_other_models_names_are_read(name):
+    ticket = Ticket({name: Columns((4, 3), (1,))})
+    assert Ticket.loads(ticket.dumps()) == ticket

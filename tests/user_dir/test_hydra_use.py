@@ -6,9 +6,10 @@ import os
 
 import hydra
 import pytest
+from omegaconf import OmegaConf
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.run.config import compose
+from fairseq_dwt.run.config import compose, resolve_paths
 from fairseq_dwt.ticket import Ticket
 from tests.processes import COMMON, HYDRA_TRAIN, finish, start
 
@@ -74,6 +75,14 @@ def test_an_own_config_that_does_not_name_ours_does_not_meet_them(small, tmp_pat
     )  # fmt: skip
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0 and "glue" in output
+
+
+def test_a_methods_word_is_no_file_of_its_name(tmp_path):
+    (tmp_path / "random").write_text("of the user's")
+    for given, found in (("random", "random"), ("./random", f"{tmp_path}/random")):
+        root = OmegaConf.create({"optimizer": {"ticket": given}})
+        resolve_paths(root, str(tmp_path))
+        assert root.optimizer.ticket == found
 
 
 def test_no_limit_of_updates_needs_a_schedule(train):

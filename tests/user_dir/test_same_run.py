@@ -35,6 +35,16 @@ def swap_lines(path):
     path.write_text("\n".join([second, first, *rest, ""]))
 
 
+def test_a_checkpoint_without_the_optimizers_state_is_no_run_to_go_on_with(train):
+    without = "checkpoint.no_save_optimizer_state=true"
+    folder = train("bitfit_rte", without, "optimization.max_update=3")
+    train("bitfit_rte", without, "optimization.max_update=3", folder=folder)
+    before = files(folder)
+    with pytest.raises(DwtError, match="checkpoint_last.pt: expected the optimizer's state"):
+        train("bitfit_rte", without, folder=folder)
+    assert files(folder) == before
+
+
 @pytest.mark.parametrize("more", [3, 6], ids=["finished", "to be gone on with"])
 @pytest.mark.parametrize("run", RUNS)
 def test_another_model_is_refused(run, more, small, train, tmp_path):

@@ -154,6 +154,14 @@ def test_negative_lambda_is_refused(train):
         train("dwt_rte", "criterion.l1_lambda=-1")
 
 
+@pytest.mark.parametrize("setting", ["sigma=0", "sigma=nan", "ranked_columns=-1"])
+def test_what_would_end_in_no_ticket_is_refused_before_training(setting, train, tmp_path):
+    name, _, value = setting.partition("=")
+    with pytest.raises(DwtError, match=f"task.{name}: expected .*, got {value}"):
+        train("dwt_rte", f"task.{setting}")
+    assert os.listdir(tmp_path / "run") == []
+
+
 def test_scores_of_glue_are_in_the_validation(train, caplog):
     caplog.set_level(logging.INFO)
     train("full_rte", "common.log_format=json", "task.metrics='mcc,f1'")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from fairseq_dwt import DwtError
+from fairseq_dwt import DwtError, register
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
 from fairseq_dwt.find.controls import random_columns, random_elements
+from fairseq_dwt.run.config import wrapped_config
 from fairseq_dwt.ticket import Columns, Ticket, load_ticket, origin_of
 from tests.conftest import weights, write_roberta
 
@@ -52,6 +54,30 @@ def test_outside_the_ticket_nothing_moves_and_inside_all_does(
             assert share > (0.95 if precision == "fp32" else 0.3), name
     head = [name for name in tuned if "classification_heads" in name]
     assert head
+
+
+@pytest.mark.parametrize(
+    "node, told",
+    [
+        (
+            "{_name: adam, betas",
+            ": expected a name, or YAML such as {_name: adam}, got {_name: adam,",
+        ),
+        ("adamw", "._name: expected one of .*adam, .*, got adamw"),
+        (
+            {"_name": "adam", "weight_decy": 0.1},
+            ": expected settings of adam, got another .*weight_decy",
+        ),
+        (
+            {"_name": "adam", "weight_decay": "much"},
+            ": expected settings of adam, got another .*much",
+        ),
+    ],
+)
+def test_a_wrapped_optimizer_that_fairseq_does_not_know(node, told):
+    register()
+    with pytest.raises(DwtError, match=f"wrapped_optimizer{told}"):
+        wrapped_config(OmegaConf.create({"wrapped_optimizer": node}), "wrapped_optimizer", "adam")
 
 
 def test_verify_sees_a_single_bit(train, ticket, pretrained, tmp_path):
