@@ -115,7 +115,7 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
         value = node[key]
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
             continue
-        if key == "ticket" and value in WORDS:
+        if key in ("ticket", "file") and value in WORDS:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section in ("optimizer", "ticket") and not os.path.isfile(candidate):
