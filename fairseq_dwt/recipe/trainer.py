@@ -112,7 +112,6 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         cfg.checkpoint[_ON_ALL] = True
         if is_master(cfg.distributed_training):
             hold(cfg.checkpoint.save_dir)
-        resume(cfg)
         settle_precision(cfg)
         refuse_sharding(cfg)
         check_precision(cfg)
@@ -125,6 +124,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             "move_every": settings.move_every,
         }
         check_folder(cfg, self._now)
+        resume(cfg)
         use_modules(model)
         hold_statistics(model, self.theta0.anatomy.head)
         if settings.file is None:

@@ -74,7 +74,8 @@ def test_another_pace_is_another_run(run, train):
 
 
 def test_the_next_run_in_a_folder_is_exported_by_its_own_ticket(run, train, small, tmp_path):
-    for path in (tmp_path / "whole").glob("*.pt"):
+    folder = tmp_path / "whole"
+    for path in [*folder.glob("*.pt"), folder / "predictions.tsv"]:
         path.unlink()
     train("ticket_rte", "optimizer.ticket=random", folder=run)
     delta, tuned = str(tmp_path / "rte.delta.safetensors"), f"{run}/checkpoint_last.pt"
