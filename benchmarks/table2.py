@@ -136,7 +136,7 @@ def run_all(args: argparse.Namespace) -> None:
     launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
     other_end = f"{stage_1}/bottom/bottom.json"
     tickets = {"=T": f"={stage_1}/ticket.json", "=B": f"={other_end}"}
-    if not os.path.isfile(other_end):
+    if "Bottom-1" in args.methods and not os.path.isfile(other_end):
         given = ["--init", args.model, "--tuned", f"{stage_1}/checkpoint_last.pt", "-k", "1"]
         call(args, f"{stage_1}/bottom", "fairseq-dwt", "bottom", *given, "-o", other_end)
     for task in args.tasks:
@@ -180,20 +180,25 @@ def in_all(args: argparse.Namespace, title: str, work: Callable[..., None], on: 
     """The work on each of them, so many at a time."""
     with ThreadPoolExecutor(args.jobs) as pool:
         done = [pool.submit(work, *given) for given in on]
-        for finished in tqdm(as_completed(done), title, len(done)):
-            finished.result()
+        try:
+            for finished in tqdm(as_completed(done), title, len(done)):
+                finished.result()
+        finally:
+            for waiting in done:
+                waiting.cancel()
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What is kept of a run."""
+    """What is kept of a run, under the name that was asked for: a ticket may have fewer columns."""
+    asked = os.path.basename(os.path.dirname(run.folder))
     return {
-        "method": run.method,
+        "method": run.method if run.method.lower() == asked.lower() else asked,
         "task": run.task,
         "lr": run.lr,
         "seed": run.seed,
         "trained": run.trained,
         "metric": run.metric,
-        "best": run.best,
+        "best": run.best or 0.0,
         "from_predictions": run.recomputed,
         "validations": run.validations,
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_dwt.report.runs import Run
+
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
 SMALL = dict(layers=2, width=64, inner=256, heads=4, batch=4, length=16)
 
@@ -106,6 +108,15 @@ def bitfit(lr, seed, best):
         "best": best,
         "validations": [[1.0, best], [2.0, best - 1]],
     }
+
+
+def test_a_run_is_kept_under_the_name_that_was_asked_for():
+    """A ticket may have fewer columns than k, and the report names it by what it has."""
+    run = Run("runs/MRPC/Dominant-100/lr1e-3_seed1", "Dominant-57", "MRPC", 1e-3, 1, "accuracy", [],
+              9, 9, True)  # fmt: skip
+    kept = script("table2").facts(run)
+    assert kept["method"] == "Dominant-100"
+    assert script("table2").tried([kept], "MRPC", "Dominant-100") == {"1e-3": 0.0}
 
 
 def test_table_2_goes_on_from_its_file_alone(tmp_path, monkeypatch):

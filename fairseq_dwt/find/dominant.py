@@ -112,7 +112,7 @@ class Movement:
         if not any(self.counts.values()):
             raise DwtError(
                 f"{where}: expected weights that moved further than σ = {self.sigma:g} from θ0, "
-                "got none, and the ticket would be empty; lower --sigma, or λ of its stage 1"
+                "got none; lower --sigma, or λ of its stage 1"
             )
 
     def ticket(self, origin: Origin, limit: int = RANKED_COLUMNS) -> Ticket:
@@ -219,8 +219,8 @@ def tensors_of(
         # one pass without a copy; a NaN is both its ends
         if tensor.numel() and not all(end.isfinite() for end in torch.aminmax(tensor.detach())):
             raise DwtError(
-                f"{where}: {name}: expected finite numbers, got NaN or infinity; the training "
-                "diverged: take an earlier checkpoint, or train at a lower rate"
+                f"{where}: {name}: expected finite numbers, got NaN or infinity; take a "
+                "checkpoint whose training did not diverge"
             )
         return tensor
 

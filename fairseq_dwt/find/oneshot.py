@@ -35,6 +35,8 @@ Score = Callable[[Tensor, Tensor], Tensor]
 MOST_BATCHES = 64
 #: The ranking has settled where twice the batches give a top 3 that is this similar.
 SETTLED = 0.9
+#: Batches after which a matrix without a gradient is not waited for: nothing of the loss reads it.
+_PATIENCE = 16
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def settle(
         ticket_of: the ticket of what was seen so far.
         look: at a batch.
         batches, origin, number, on_settling: as for :func:`find_ticket`, and so is what it returns.
-        complete: whether every matrix was seen; before that no ranking is compared.
+        complete: whether every matrix was seen; before that none of the first rankings is compared.
 
     Raises:
         DwtError: there is no batch, or fewer than ``number``.
@@ -248,7 +250,7 @@ def settle(
     earlier, seen = None, 0
     for seen, batch in enumerate(batches, start=1):
         look(batch)
-        if seen & (seen - 1) == 0 and complete():
+        if seen & (seen - 1) == 0 and (complete() or seen >= _PATIENCE):
             ticket = ticket_of(origin)
             if earlier is not None:
                 history.append(_settling(seen, earlier, ticket))

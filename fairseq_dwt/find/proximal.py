@@ -28,11 +28,13 @@ KNOWN = ("SGD", "NAG", "Adam", "AdamW", "FusedAdam", "FusedAdamV1", "FusedAdamV2
 
 def check_known(optimizer: torch.optim.Optimizer) -> None:
     """Refuse an optimizer whose s is not known (DwtError)."""
-    name = type(optimizer).__name__
+    # a subclass that steps as its parent does is known as it
+    name = type(optimizer).step.__qualname__.partition(".")[0]
     if name not in KNOWN:
         raise DwtError(
-            f"ticket.step: expected subgradient with {name}, whose step for a unit of gradient is "
-            "not known, got proximal; set ticket.step=subgradient, or another optimizer"
+            f"ticket.step: expected subgradient with {type(optimizer).__name__}, whose step for a "
+            "unit of gradient is not known, got proximal; set ticket.step=subgradient, or another "
+            "optimizer"
         )
 
 

@@ -12,7 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from ..checkpoint import load_checkpoint, mapping
 from ..errors import DwtError
 from ..optim.dominant_ticket import DominantTicketConfig
+from ..run.folder import ticket_in
 from ..run.resume import checkpoint_to_resume
+from ..ticket import load_ticket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
 from .settings import TicketSettings
@@ -84,7 +86,7 @@ def check_folder(cfg: DictConfig, now: Mapping[str, Any]) -> None:
     path = checkpoint_to_resume(cfg)
     if path is None:
         return
-    told = mapping(load_checkpoint(path).get(KEY)) or {}
+    told = dict(mapping(load_checkpoint(path).get(KEY)) or {})
     was = told.get("stage")
     if was != now["stage"]:
         got = "no ticket run" if was is None else f"stage {was}"
@@ -92,6 +94,11 @@ def check_folder(cfg: DictConfig, now: Mapping[str, Any]) -> None:
             f"{path}: expected a checkpoint of stage {now['stage']} to go on from, got one of "
             f"{got}; choose another checkpoint.save_dir"
         )
+    kept = ticket_in(cfg.checkpoint.save_dir)
+    if "base" not in told:  # begun before checkpoints kept it
+        told.setdefault("move_every", None)
+        if kept is not None and now["stage"] == 2:
+            told["ticket"] = load_ticket(kept).digest()
     for name, word in _WORDS.items():
         if name in told and name in now and told[name] != now[name]:
             raise DwtError(

@@ -8,6 +8,7 @@ the head. What the recipe freezes stays frozen.
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ..model.anatomy import Anatomy
 from ..model.names import is_layer, ticket_matrices
 from ..model.roberta import is_copy
 from ..run.folder import CHECKPOINT_LAST
+
+logger = logging.getLogger(__name__)
 
 #: Settings of fairseq's models that name a file which their build reads.
 BUILD_FILES = (
@@ -62,6 +65,9 @@ def file_of(root: DictConfig) -> tuple[str, bool]:
     started = {"checkpoint.finetune_from_model": checkpoint.finetune_from_model}
     if checkpoint.restore_file != CHECKPOINT_LAST:
         started["checkpoint.restore_file"] = checkpoint.restore_file
+        logger.warning(
+            "checkpoint.restore_file starts over at every launch: this run will not resume"
+        )
     built = {f"model.{name}": _setting(model, name) for name in BUILD_FILES}
     named = {name: path for name, path in {**started, **built}.items() if path}
     if not named:

@@ -55,9 +55,10 @@ _SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
 
 def make_trainer(cfg: DictConfig, task: Any, model: Any, criterion: Any, *args: Any) -> Trainer:
     """fairseq's own trainer, or with ``ticket.*`` settings a :class:`TicketTrainer`."""
-    # Hydra has changed the folder; a worker that it did not start knows the user's by PWD alone
-    hydra = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
-    resolve_paths(cfg, hydra or os.environ.get("PWD"), only="ticket")
+    if HydraConfig.initialized():
+        resolve_paths(cfg, HydraConfig.get().runtime.cwd, only="ticket")
+    else:  # a worker of Hydra's process stands in the run's folder
+        resolve_paths(cfg, os.environ.get("PWD"), only="ticket", missing=True)
     settings = take_settings(cfg)
     if settings is None:
         return Trainer(cfg, task, model, criterion, *args)
@@ -110,7 +111,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             cfg.common[_SEPARATE] = True
         # fairseq's broadcast of the file to other workers fails with torch 2.6 and later
         cfg.checkpoint[_ON_ALL] = True
-        if is_master(cfg.distributed_training):
+        if is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
             hold(cfg.checkpoint.save_dir)
         settle_precision(cfg)
         refuse_sharding(cfg)

@@ -158,10 +158,10 @@ def _read_log(folder: str) -> list[str]:
 
 
 def _method(config: Any, ticket: AnyTicket | None) -> str:
-    settings = config.ticket if "ticket" in config else {}
-    if config.task._name == "ticket_extract" or settings.get("l1_lambda") is not None:
+    settings = config["ticket"] if "ticket" in config else {}
+    if config.task._name == "ticket_extract" or "l1_lambda" in settings:
         return "L1"
-    if config.optimizer._name != "dominant_ticket" and settings.get("file") is None:
+    if config.optimizer._name != "dominant_ticket" and "file" not in settings:
         return "Full"
     # The settings name a file or a word; what the run trained stands in its own folder.
     if ticket is None:

@@ -96,12 +96,15 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | None = None) 
     return composed
 
 
-def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) -> None:
+def resolve_paths(
+    root: DictConfig, cwd: str | None, only: str | None = None, missing: bool = False
+) -> None:
     """Make the paths in ``root``, or in one section, absolute against the user's ``cwd``.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
     (a built-in ticket, fairseq's own restore_file) stay as they are; so does a method's, such as
-    ``bitfit``, where a file has its name (``./bitfit`` is the file).
+    ``bitfit``, where a file has its name (``./bitfit`` is the file). ``missing`` leaves paths that
+    this process finds as they are.
     """
     if not cwd:
         return
@@ -115,7 +118,7 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
         value = node[key]
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
             continue
-        if key in ("ticket", "file") and value in WORDS:
+        if (key in ("ticket", "file") and value in WORDS) or (missing and os.path.exists(value)):
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section in ("optimizer", "ticket") and not os.path.isfile(candidate):

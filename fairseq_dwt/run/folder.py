@@ -61,7 +61,7 @@ def hold(folder: str) -> None:
         file.close()
         raise DwtError(
             f"{folder}: expected a folder of one run, got one in which another process is running; "
-            "wait for it, or choose another hydra.run.dir"
+            "wait for it, or choose another hydra.run.dir (of another recipe: checkpoint.save_dir)"
         ) from None
     except OSError as error:  # a file system without locks
         logger.warning(f"{folder}: not locked against a second run: {error}")

@@ -55,7 +55,12 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
         setattr(stop_early, name, value)
     updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", 0)
     patience, max_update = root.checkpoint.patience, root.optimization.max_update
-    if 0 < max_update <= updates or 0 < patience <= early.get("num_runs", 0):
+    # fairseq counts from 0 again where it resets the optimizer or the data
+    counted = 0 if root.checkpoint.reset_optimizer else updates
+    epoch = ((state.get("extra_state") or {}).get("train_iterator") or {}).get("epoch", 1)
+    last_epoch = root.optimization.max_epoch
+    ended = 0 < max_update <= counted or 0 < patience <= early.get("num_runs", 0)
+    if ended or (0 < last_epoch < epoch and not root.checkpoint.reset_dataloader):
         logger.info(f"this run has finished already, after {updates} updates: {path}")
         with open_dict(root.optimization):
             # fairseq's epochs start at 1, and 0 would mean no limit
@@ -64,8 +69,8 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
     if "last_optimizer_state" not in state and not root.checkpoint.reset_optimizer:
         raise DwtError(
             f"{os.path.abspath(path)}: expected the optimizer's state to go on from, found none "
-            "(checkpoint.no_save_optimizer_state); choose another hydra.run.dir, or remove the "
-            "file to begin again"
+            "(checkpoint.no_save_optimizer_state); choose another hydra.run.dir (of another "
+            "recipe: checkpoint.save_dir), or remove the file to begin again"
         )
     if halves.KEY in kept:
         return {**kept[halves.KEY], "num_updates": updates}
@@ -99,7 +104,7 @@ def check_precision(root: DictConfig) -> None:
         raise DwtError(
             f"{os.path.abspath(last)}: expected a run that goes on in {words[began_half]}, in "
             f"which it began, got {words[half]}; set common.fp16 or common.bf16 as at its first "
-            "launch, or choose another hydra.run.dir"
+            "launch, or choose another hydra.run.dir (of another recipe: checkpoint.save_dir)"
         )
 
 

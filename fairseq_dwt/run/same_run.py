@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from fairseq.distributed.utils import is_master
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
@@ -33,7 +33,7 @@ _WORDS = {
     "ticket": "the ticket",
     "l1_lambda": "criterion.l1_lambda",
     "move_every": "optimizer.move_every",
-    "stage": "ticket.* of stage",
+    "settings": "the settings ticket.*",
 }
 
 
@@ -82,7 +82,7 @@ def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
         "dictionary": dictionary,
         "method": " ".join(name for name in names if name),
         "ticket": None if ticket is None else ticket.digest(),
-        "stage": _stage(root),
+        "settings": _of_recipe(root),
     }
     for name, section in (("l1_lambda", criterion), ("move_every", optimizer)):
         if name in section and section[name] is not None:
@@ -90,12 +90,13 @@ def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
     return record
 
 
-def _stage(root: DictConfig) -> str | None:
-    """What ``ticket.*`` makes of one of our configs."""
+def _of_recipe(root: DictConfig) -> dict[str, Any] | None:
+    """The settings ``ticket.*`` of one of our configs that say which run it is."""
     settings = root["ticket"] if "ticket" in root else None
-    if settings is None:
+    if not isinstance(settings, DictConfig):
         return None
-    return "1" if settings.get("l1_lambda") is not None else "2"
+    given: Any = OmegaConf.to_container(settings)
+    return {n: v for n, v in given.items() if n not in ("sigma", "mode", "user_dir")}
 
 
 def _name(node: Any) -> str | None:

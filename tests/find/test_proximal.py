@@ -85,6 +85,8 @@ def test_an_optimizer_whose_step_is_not_known_is_refused():
     optimizer = torch.optim.RMSprop([nn.Parameter(torch.ones(2))], lr=1.0, momentum=0.9)
     with pytest.raises(DwtError, match="expected subgradient with RMSprop"):
         check_known(optimizer)
+    own = type("Own", (torch.optim.AdamW,), {})
+    check_known(own([nn.Parameter(torch.ones(2))], lr=1.0))
 
 
 def test_what_has_no_gradient_is_left_alone():

@@ -97,6 +97,28 @@ def test_the_ticket_is_known_where_its_file_is_gone(mlm):
         family.train(folder, "gone", *STEPS, "8", *ticket_run(file="random", k=1, seed=7))
 
 
+def test_a_run_begun_before_checkpoints_kept_it_is_held_to_its_file(mlm):
+    family, folder = mlm
+    shutil.copytree(folder / "s2", folder / "older")
+    state = load_checkpoint(f"{folder}/older/checkpoint_last.pt")
+    state["ticket"] = {name: state["ticket"][name] for name in ("names", "init", "stage")}
+    torch.save(state, folder / "older" / "new.pt")  # the other is mapped into memory
+    (folder / "older" / "new.pt").replace(folder / "older" / "checkpoint_last.pt")
+    with pytest.raises(AssertionError, match="expected the ticket"):
+        family.train(folder, "older", *STEPS, "8", *ticket_run(file="random", k=1, seed=7))
+    family.train(folder, "older", *STEPS, "5", *ticket_run(file="random", k=1))
+    assert updates(folder, "older") == 5
+
+
+def test_a_run_whose_epochs_are_over_needs_no_optimizer_state(mlm):
+    family, folder = mlm
+    given = ["--lr", "0.003", *ticket_run(file="random", k=1), "--no-save-optimizer-state"]
+    family.train(folder, "over", *given, "--max-epoch", "1")
+    assert "finished already" in family.train(folder, "over", *given, "--max-epoch", "1")
+    with pytest.raises(AssertionError, match="expected the optimizer's state"):
+        family.train(folder, "over", *given, "--max-epoch", "2")
+
+
 def test_a_damaged_checkpoint_is_not_resumed(mlm):
     family, folder = mlm
     shutil.copytree(folder / "s2", folder / "damaged")

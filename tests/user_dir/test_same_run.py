@@ -100,9 +100,13 @@ INSIDE = ["+ticket.file=random", "+ticket.k=1"]
         (["dwt_rte"], ["dwt_rte", "criterion.l1_lambda=0.1"], "criterion.l1_lambda 0.001"),
         (["dwt_rte"], ["dwt_rte", "common.bf16=true"], "goes on in fp32"),
         (["full_rte", "common.bf16=true"], ["full_rte"], "goes on in fp16 or bf16"),
-        (["full_rte"], ["full_rte", *INSIDE], "ticket.* of stage None .* got 2"),
-        (["full_rte", *INSIDE], ["full_rte"], "ticket.* of stage 2 .* got None"),
-        (["full_rte", *INSIDE], ["full_rte", *INSIDE, "+ticket.seed=9"], "the ticket"),
+        (["full_rte"], ["full_rte", *INSIDE], "the settings ticket.* None of"),
+        (["full_rte", *INSIDE], ["full_rte"], "the settings ticket.* .*random.*, got None"),
+        (
+            ["full_rte", *INSIDE],
+            ["full_rte", *INSIDE, "+ticket.seed=9"],
+            "the settings ticket.* .*seed",
+        ),
     ],
 )
 def test_another_method_ticket_or_precision_is_refused(first, then, what, train):
