@@ -70,8 +70,8 @@ EXTRACT = ["extract", "--init", "INIT", "--tuned", "INIT"]
         ([*EXTRACT, "--sigma", "0", "-o", "t.json"], "sigma"),
         ([*EXTRACT, "-o", "t.safetensors"], "--output: expected a file name that ends in .json"),
         ([*EXTRACT, "-o", "t.json", "--mask", "m.json"], "--mask: expected a file name that ends"),
-        ([*EXTRACT, "-o", "t.json", "--mask", "m.safetensors"], "the ticket would be empty"),
-        (["bottom", *EXTRACT[1:], "-k", "1", "-o", "t.json"], "the ticket would be empty"),
+        ([*EXTRACT, "-o", "t.json", "--mask", "m.safetensors"], "from θ0, got none; lower"),
+        (["bottom", *EXTRACT[1:], "-k", "1", "-o", "t.json"], "from θ0, got none; lower"),
         (["report", "INIT", "-o", "r"], "expected run folders"),
     ],
 )
