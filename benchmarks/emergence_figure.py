@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from emergence import METHODS, TASK
+from figures import write
 
-from fairseq_dwt.files import replacing
 from fairseq_dwt.report.document import Figure
 from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
 
@@ -54,11 +54,7 @@ def figure(result: dict[str, Any]) -> Figure:
 def main() -> None:
     """Command line: a result, a folder."""
     with open(sys.argv[1], encoding="utf-8") as file:
-        drawn = figure(json.load(file))
-    for theme in ("light", "dark"):
-        path = f"{sys.argv[2]}/emergence-{theme}.png"
-        with replacing(path) as temporary, open(temporary, "wb") as image:
-            image.write(getattr(drawn, theme).png)
+        write(figure(json.load(file)), sys.argv[2])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ python benchmarks/oneshot_figures.py study.json docs/figures
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-from fairseq_dwt.files import replacing
+from figures import write
+
 from fairseq_dwt.model.names import KINDS
 from fairseq_dwt.report.document import Figure
 from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
@@ -100,15 +100,11 @@ def kinds_figure(result: dict[str, Any]) -> Figure:
 
 def draw_all(result: dict[str, Any], folder: str) -> list[str]:
     """Write every figure, light and dark; returns the paths."""
-    os.makedirs(folder, exist_ok=True)
-    paths = []
-    for figure in (batches_figure(result), kinds_figure(result)):
-        for theme in ("light", "dark"):
-            path = os.path.join(folder, f"{figure.name}-{theme}.png")
-            with replacing(path) as temporary, open(temporary, "wb") as file:
-                file.write(getattr(figure, theme).png)
-            paths.append(path)
-    return paths
+    return [
+        path
+        for figure in (batches_figure(result), kinds_figure(result))
+        for path in write(figure, folder)
+    ]
 
 
 if __name__ == "__main__":

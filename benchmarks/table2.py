@@ -10,7 +10,8 @@ The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other ta
 own epochs, early stopping and warm-up. Learning rates are searched on seed 1, until the best is not
 at the edge of what was tried, and then fixed. Two runs at a time, of one thread each; one that was
 stopped goes on from its last epoch. What is finished is in OUT/table2.json after every run, and
-what is there is not run again: the file alone, copied to another machine, goes on from there.
+what is there is not run again: the file alone, copied to another machine, goes on from there,
+inside the same ticket, which it keeps.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fairseq_dwt.files import replacing
 from fairseq_dwt.glue.suite import glue_task
 from fairseq_dwt.report.runs import Run, find_runs, read_run
 from fairseq_dwt.run.folder import CONFIG
+from fairseq_dwt.ticket import Ticket
 
 TICKETS = {
     "Dominant": ("ticket", "optimizer.ticket=T"),
@@ -113,12 +115,12 @@ def next_rates(method: str, scores: Mapping[str, float]) -> list[str]:
     return [r for r in all_of_them[max(best - 1, 0) : best + 2] if r not in scores]
 
 
-def read(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that OUT/table2.json has, of this machine or of the one it was copied from."""
+def kept(args: argparse.Namespace) -> dict[str, Any]:
+    """OUT/table2.json, of this machine or of the one it was copied from."""
     if not os.path.isfile(f"{args.out}/table2.json"):
-        return []
+        return {"runs": []}
     with open(f"{args.out}/table2.json", encoding="utf-8") as file:
-        return json.load(file)["runs"]
+        return json.load(file)
 
 
 def tried(runs: Sequence[Mapping[str, Any]], task: str, method: str) -> dict[str, float]:
@@ -133,7 +135,11 @@ def run_all(args: argparse.Namespace) -> None:
     stage_1 = os.path.abspath(f"{args.out}/runs/stage-1")
     short = ["task.ranked_columns=100", "optimization.max_update=750", "optimization.max_epoch=1"]
     short += ["lr_scheduler.warmup_updates=45", "optimization.lr=[3e-5]"]
-    launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
+    ticket = kept(args).get("ticket")
+    if ticket is None or "Bottom-1" in args.methods:
+        launch(args, "dwt_sst_2", "SST-2", stage_1, *short)
+    if ticket is not None:  # found anew on another machine it is not the same to the last column
+        Ticket.loads(ticket).save(f"{stage_1}/ticket.json")
     other_end = f"{stage_1}/bottom/bottom.json"
     tickets = {"=T": f"={stage_1}/ticket.json", "=B": f"={other_end}"}
     if "Bottom-1" in args.methods and not os.path.isfile(other_end):
@@ -143,7 +149,9 @@ def run_all(args: argparse.Namespace) -> None:
         folder = os.path.abspath(f"{args.out}/runs/{task}")
 
         def one(method: str, rate: str, seed: int, task: str = task, folder: str = folder) -> None:
-            if (task, method.lower(), float(rate), seed) in {key(run) for run in read(args)}:
+            if (task, method.lower(), float(rate), seed) in {
+                key(run) for run in kept(args)["runs"]
+            }:
                 return
             if method == LORA:
                 lora(args, task, folder, rate, seed)
@@ -162,12 +170,12 @@ def run_all(args: argparse.Namespace) -> None:
             keep(args)
 
         def search(method: str, task: str = task) -> None:
-            while rates := next_rates(method, tried(read(args), task, method)):
+            while rates := next_rates(method, tried(kept(args)["runs"], task, method)):
                 for rate in rates:
                     one(method, rate, 1)
 
         def repeat(method: str, seed: int, task: str = task) -> None:
-            scores = tried(read(args), task, method)
+            scores = tried(kept(args)["runs"], task, method)
             one(method, max(scores, key=lambda rate: scores[rate]), seed)
 
         methods = [*([LORA] if args.hf else []), *args.methods]
@@ -205,22 +213,24 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def keep(args: argparse.Namespace) -> None:
-    """All finished runs, as JSON."""
+    """All finished runs, and the ticket that they train inside of, as JSON."""
     with KEEPING:
-        runs = [
-            run for run in find_runs([f"{args.out}/runs"]) if run.finished and not run.is_stage_1
-        ]
-        found = [facts(run) for run in runs]
+        found = [facts(run) for run in finished_runs(args)]
         for path in sorted(glob.glob(f"{args.out}/runs/**/*.lora.json", recursive=True)):
             with open(path, encoding="utf-8") as file:
                 found.append(json.load(file))
-        merged = {key(run): run for run in [*read(args), *found]}
-        kept = {"machine": machine(), "runs": list(merged.values())}
-        with (
-            replacing(f"{args.out}/table2.json") as path,
-            open(path, "w", encoding="utf-8") as file,
-        ):
-            json.dump(kept, file, indent=1)
+        merged = {key(run): run for run in [*kept(args)["runs"], *found]}
+        with open(f"{args.out}/runs/stage-1/ticket.json", encoding="utf-8") as file:
+            ticket = file.read()
+        result = {"machine": machine(), "ticket": ticket, "runs": list(merged.values())}
+        with replacing(f"{args.out}/table2.json") as new, open(new, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+
+
+def finished_runs(args: argparse.Namespace) -> list[Run]:
+    """Those in OUT/runs, stage 1 aside."""
+    runs = find_runs([f"{args.out}/runs"])
+    return [run for run in runs if run.finished and not run.is_stage_1]
 
 
 def main() -> None:
@@ -242,7 +252,7 @@ def main() -> None:
     args.model, args.data = os.path.abspath(args.model), os.path.abspath(args.data)
     args.hf = args.hf and os.path.abspath(args.hf)
     run_all(args)
-    print(table({"runs": read(args)}))
+    print(table({"runs": kept(args)["runs"]}))
 
 
 if __name__ == "__main__":

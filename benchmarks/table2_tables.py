@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
-from fairseq_dwt.files import replacing
+from figures import write
+
 from fairseq_dwt.report.document import Figure
 from fairseq_dwt.report.figures import mean_line
 from fairseq_dwt.report.theme import CATEGORIES, PAGE, Theme, draw
@@ -59,7 +60,7 @@ def table(result: Result) -> str:
         cells = [
             task,
             method,
-            f"{runs[0]['trained']:,}",
+            ", ".join(dict.fromkeys(f"{run['trained']:,}" for run in runs)),
             ", ".join(f"{rate:g}: {score:.1f}" for rate, score in first.items()),
             ", ".join(f"{score:.1f}" for score in scores),
             f"{mean(scores):.1f} ± {stdev(scores):.1f}" if len(scores) > 1 else "",
@@ -135,11 +136,7 @@ def main() -> None:
         print((curve if args.curve else table)(result))
         return
     with open(args.figure[0], encoding="utf-8") as file:
-        drawn = figure(result, json.load(file))
-    for theme in ("light", "dark"):
-        path = f"{args.figure[1]}/suffice-{theme}.png"
-        with replacing(path) as temporary, open(temporary, "wb") as image:
-            image.write(getattr(drawn, theme).png)
+        write(figure(result, json.load(file)), args.figure[1])
 
 
 if __name__ == "__main__":

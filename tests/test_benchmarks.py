@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_dwt.report.runs import Run
+from fairseq_dwt.ticket import Columns, Ticket
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
 SMALL = dict(layers=2, width=64, inner=256, heads=4, batch=4, length=16)
@@ -126,7 +127,9 @@ def test_table_2_goes_on_from_its_file_alone(tmp_path, monkeypatch):
     runs.append(bitfit(0.003, 2, 82.0))
     out = tmp_path / "out"
     out.mkdir()
-    (out / "table2.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    ticket = Ticket({"layers.0.fc1": Columns((64, 32), (1,))}).dumps()
+    known = {"ticket": ticket, "runs": runs}
+    (out / "table2.json").write_text(json.dumps(known), encoding="utf-8")
     launched = []
     monkeypatch.setattr(table2, "launch", lambda args, config, data, *given: launched.append(given))
     monkeypatch.setattr(table2, "call", lambda *given: None)
@@ -135,8 +138,9 @@ def test_table_2_goes_on_from_its_file_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [*argv, "--methods", "BitFit"])
     table2.main()
     folders = [os.path.relpath(given[0], out / "runs") for given in launched]
-    assert folders == ["stage-1", "MRPC/BitFit/lr3e-3_seed3"]
+    assert folders == ["MRPC/BitFit/lr3e-3_seed3"]
+    assert Ticket.load(str(out / "runs" / "stage-1" / "ticket.json")) == Ticket.loads(ticket)
     kept = json.loads((out / "table2.json").read_text(encoding="utf-8"))
-    assert kept["runs"] == runs
+    assert kept["runs"] == runs and Ticket.loads(kept["ticket"]) == Ticket.loads(ticket)
     row = table2.table(kept).splitlines()[2]
     assert "0.001: 70.0, 0.003: 80.0, 0.01: 75.0 | 80.0, 82.0 | 81.0 ± 1.4 | 1, 1 |" in row

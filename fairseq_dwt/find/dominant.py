@@ -72,16 +72,7 @@ class Movement:
         tuned: Tuned | AnyTuned,
         sigma: float = SIGMA,
     ) -> Movement:
-        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept.
-
-        Raises:
-            DwtError: they have no ticket matrix in common.
-        """
-        if not pretrained.matrices:
-            raise DwtError(
-                f"{tuned.path}: expected weights that were trained from {pretrained.path}, found "
-                "no ticket matrix of it; compare checkpoints of one model"
-            )
+        """Of two files; θ is the fp32 copies of half-precision weights, where they are kept."""
         return cls(
             pretrained.matrices,
             tensors_of(pretrained.tensors, pretrained.path, tuned.dtype),

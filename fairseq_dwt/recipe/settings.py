@@ -11,7 +11,7 @@ from fairseq.utils import import_user_module
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import DwtError
-from ..find.dominant import SIGMA
+from ..find.dominant import SIGMA, check_sigma
 from ..find.methods import WORDS
 
 #: How stage 1 holds θ at θ0.
@@ -73,8 +73,7 @@ class TicketSettings:
             )
         if self.l1_lambda is not None and not self.l1_lambda >= 0:
             raise DwtError(f"ticket.l1_lambda: expected a number ≥ 0, got {self.l1_lambda}")
-        if not self.sigma > 0:
-            raise DwtError(f"ticket.sigma: expected a number > 0, got {self.sigma}")
+        check_sigma(self.sigma, "ticket.sigma")
         if (self.file == "slice") != (self.move_every is not None):
             raise DwtError(
                 "ticket.move_every: expected a number of updates with ticket.file=slice, and none "

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -96,12 +94,6 @@ def test_another_models_checkpoint_is_refused():
     tuned[FC1.weight] = torch.zeros(6, 9)
     with pytest.raises(DwtError, match=r"layers.0.fc1: expected shape \(6, 4\)"):
         Movement([FC1], init.__getitem__, tuned.__getitem__, 1e-4).ticket(ORIGIN)
-
-
-def test_files_without_a_matrix_in_common_are_refused():
-    one = SimpleNamespace(matrices=[], tensors={}, theta={}, path="t.pt", dtype=None)
-    with pytest.raises(DwtError, match="t.pt: expected .*, found no ticket matrix of it"):
-        Movement.between(one, one)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

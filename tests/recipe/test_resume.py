@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_a_run_whose_epochs_are_over_needs_no_optimizer_state(mlm):
     assert "finished already" in family.train(folder, "over", *given, "--max-epoch", "1")
     with pytest.raises(AssertionError, match="expected the optimizer's state"):
         family.train(folder, "over", *given, "--max-epoch", "2")
+
+
+def test_a_second_process_in_the_folder_is_refused(mlm):
+    family, folder = mlm
+    (folder / "held").mkdir()
+    with open(folder / "held" / ".lock", "a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        with pytest.raises(AssertionError, match="another process is running"):
+            family.train(folder, "held", *STEPS, "2", *ticket_run(**FIND))
 
 
 def test_a_damaged_checkpoint_is_not_resumed(mlm):

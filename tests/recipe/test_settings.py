@@ -46,7 +46,7 @@ def test_flags_are_the_same_settings():
         ({"file": "random", "k": 1.5}, "ticket.k: expected int"),
         ({"file": "random", "k": float("inf")}, "ticket.k: expected int, got inf"),
         ({"file": "random", "mode": "fast"}, "ticket.mode: expected compact or masked"),
-        ({"l1_lambda": 1.0, "sigma": 0.0}, "ticket.sigma: expected a number > 0"),
+        ({"l1_lambda": 1.0, "sigma": 0.0}, "ticket.sigma: expected a positive threshold"),
         ({"l1_lambda": -1.0}, "ticket.l1_lambda: expected a number"),
         ({"l1_lambda": 1.0, "step": "newton"}, "ticket.step: expected proximal or subgradient"),
         ("oneshot", "ticket: expected settings such as"),
