@@ -8,10 +8,10 @@
 ``--hf``, the model as ``fairseq-dwt export-hf`` writes it, adds LoRA of a ticket's size, by peft.
 The ticket is found on SST-2 (one stage 1, 750 updates) and used on the other tasks, with the task's
 own epochs, early stopping and warm-up. Learning rates are searched on seed 1, until the best is not
-at the edge of what was tried, and then fixed. Two runs at a time, of one thread each; one that was
-stopped goes on from its last epoch. What is finished is in OUT/table2.json after every run, and
-what is there is not run again: the file alone, copied to another machine, goes on from there,
-inside the same ticket, which it keeps.
+at the edge of what was tried, and then fixed; ``--rates-of MRPC`` takes those of another task. Two
+runs at a time, of one thread each; one that was stopped goes on from its last epoch. What is
+finished is in OUT/table2.json after every run, and what is there is not run again: the file alone,
+copied to another machine, goes on from there, inside the same ticket, which it keeps.
 """
 
 from __future__ import annotations
@@ -175,12 +175,15 @@ def run_all(args: argparse.Namespace) -> None:
                     one(method, rate, 1)
 
         def repeat(method: str, seed: int, task: str = task) -> None:
-            scores = tried(kept(args)["runs"], task, method)
+            scores = tried(kept(args)["runs"], args.rates_of or task, method)
+            if not scores:
+                sys.exit(f"--rates-of {args.rates_of}: expected runs of {method} there, found none")
             one(method, max(scores, key=lambda rate: scores[rate]), seed)
 
         methods = [*([LORA] if args.hf else []), *args.methods]
-        in_all(args, f"{task}, rates", search, [(method,) for method in methods])
-        again = [(method, seed) for seed in range(2, args.seeds + 1) for method in methods]
+        if args.rates_of is None:
+            in_all(args, f"{task}, rates", search, [(method,) for method in methods])
+        again = [(method, seed) for seed in range(1, args.seeds + 1) for method in methods]
         in_all(args, f"{task}, seeds", repeat, again)
 
 
@@ -245,6 +248,7 @@ def main() -> None:
         "--methods", nargs="+", default=OF_TABLE_2, metavar="METHOD", choices=list(METHODS)
     )
     parser.add_argument("--updates", type=int, help="of each run [the task's own]")
+    parser.add_argument("--rates-of", metavar="TASK", help="no search: rates found on it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [%(default)s]")
     parser.add_argument("--nice", type=int, default=19)

@@ -134,13 +134,22 @@ def test_table_2_goes_on_from_its_file_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(table2, "launch", lambda args, config, data, *given: launched.append(given))
     monkeypatch.setattr(table2, "call", lambda *given: None)
     monkeypatch.setattr(table2, "find_runs", lambda folders: [])  # the other machine's are gone
-    argv = ["table2.py", "--model", "m.pt", "--data", "d", "--out", str(out), "--tasks", "MRPC"]
-    monkeypatch.setattr(sys, "argv", [*argv, "--methods", "BitFit"])
+    argv = ["table2.py", "--model", "m.pt", "--data", "d", "--out", str(out), "--jobs", "1"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--tasks", "MRPC", "--methods", "BitFit"])
     table2.main()
     folders = [os.path.relpath(given[0], out / "runs") for given in launched]
     assert folders == ["MRPC/BitFit/lr3e-3_seed3"]
     assert Ticket.load(str(out / "runs" / "stage-1" / "ticket.json")) == Ticket.loads(ticket)
     kept = json.loads((out / "table2.json").read_text(encoding="utf-8"))
     assert kept["runs"] == runs and Ticket.loads(kept["ticket"]) == Ticket.loads(ticket)
+    launched.clear()
+    monkeypatch.setattr(sys, "argv", [*argv, "--tasks", "RTE", "--rates-of", "MRPC", "--methods",
+                                      "BitFit", "--seeds", "2"])  # fmt: skip
+    table2.main()
+    folders = [os.path.relpath(given[0], out / "runs") for given in launched]
+    assert folders == ["RTE/BitFit/lr3e-3_seed1", "RTE/BitFit/lr3e-3_seed2"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--tasks", "RTE", "--rates-of", "CoLA"])
+    with pytest.raises(SystemExit, match="CoLA: expected runs of full there"):
+        table2.main()
     row = table2.table(kept).splitlines()[2]
     assert "0.001: 70.0, 0.003: 80.0, 0.01: 75.0 | 80.0, 82.0 | 81.0 ± 1.4 | 1, 1 |" in row
