@@ -71,7 +71,7 @@ def table(result: Result) -> str:
 
 
 def curve(result: Result) -> str:
-    """Markdown: seed 1's best score of all rates, by k and method, and how much trains."""
+    """Markdown: seed 1's best score of all rates, by k and method; of several seeds, all."""
     best = {method: runs[0] for (_, method), (_, runs) in at_best(result).items()}
     names = [name for name in OF_K if any(f"{name}-{k}" in best for k in KS)]
     text = "| k | " + " | ".join(names) + " |\n|---:|" + "---:|" * len(names) + "\n"
@@ -81,7 +81,18 @@ def curve(result: Result) -> str:
         text += f"| {k} | " + " | ".join(cells) + " |\n"
     others = [run for name, run in best.items() if _kind(name) not in OF_K]
     told = [f"{run['method']} {run['best']:.1f} ({run['trained']:,})" for run in others]
-    return text + "\nBeside them: " + ", ".join(sorted(told)) + ".\n"
+    return text + "\nBeside them: " + ", ".join(sorted(told)) + ".\n\n" + _seeds(result)
+
+
+def _seeds(result: Result) -> str:
+    """Markdown: of the methods that have several seeds, their scores at seed 1's best rate."""
+    text = "| method | rate | seeds | mean ± sd |\n|---|---:|---|---:|\n"
+    several = {m: runs for (_, m), (_, runs) in at_best(result).items() if len(runs) > 1}
+    for method, runs in several.items():
+        scores = [run["best"] for run in runs]
+        cells = [method, f"{runs[0]['lr']:g}", ", ".join(f"{score:.1f}" for score in scores)]
+        text += "| " + " | ".join([*cells, f"{mean(scores):.1f} ± {stdev(scores):.1f}"]) + " |\n"
+    return text if several else ""
 
 
 def figure(to_the_end: Result, of_k: Result) -> Figure:

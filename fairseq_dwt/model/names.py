@@ -105,6 +105,11 @@ def stack_of(name: str) -> str:
     return name[: name.rindex("layers.")]
 
 
+def layer_of(name: str) -> int:
+    """The number of a matrix's layer, in its stack."""
+    return int(name[len(stack_of(name)) :].split(".")[1])
+
+
 def is_layer(name: str) -> bool:
     """Whether a canonical name is a parameter of a transformer layer (what L1 covers)."""
     return bool(_LAYER.search(name))

@@ -26,7 +26,11 @@ def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section 
             pairs[i, j] = similarity(found[i].ticket.top(K), found[j].ticket.top(K))
         except DwtError:
             continue  # of another model
-    seeds = [s for (i, j), s in pairs.items() if found[i].run.task == found[j].run.task]
+    seeds = [
+        s
+        for (i, j), s in pairs.items()
+        if found[i].run.task == found[j].run.task and found[i].run.seed != found[j].run.seed
+    ]
     tasks = [
         s for (i, j), s in pairs.items()
         if found[i].run.task != found[j].run.task and found[i].run.seed == found[j].run.seed
@@ -63,7 +67,7 @@ def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section 
         values[i][j] = values[j][i] = pair.per_matrix
     shown_figures = []
     if len(pairs) == len(found) * (len(found) - 1) // 2:
-        names = [f"{f.run.task} {f.run.seed}" for f in found]
+        names = [f.name for f in found]
         shown_figures.append(similarity_figure(names, values))
     return Section(
         "Similarity across seeds and tasks (equation 4)",

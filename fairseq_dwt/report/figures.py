@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..model.names import KIND_OF_MODULE, KINDS
+from ..model.names import KIND_OF_MODULE, KINDS, layer_of, stack_of
 from ..ticket import ElementMask
 from .document import Figure
 from .theme import CATEGORIES, COLUMN, PAGE, Theme, color_map, draw
@@ -37,9 +37,12 @@ def out_weighted_figure(masks: Mapping[str, ElementMask]) -> Figure:
     Args:
         masks: ``{task: m_σ}``.
     """
-    layers = sorted({int(n.split(".")[1]) for mask in masks.values() for n in mask.masks})
+    stack = min(stack_of(n) for mask in masks.values() for n in mask.masks)
+    layers = sorted(
+        {layer_of(n) for mask in masks.values() for n in mask.masks if stack_of(n) == stack}
+    )
     layer = layers[len(layers) // 2]
-    names = [f"layers.{layer}.{module}" for module in KIND_OF_MODULE]
+    names = [f"{stack}layers.{layer}.{module}" for module in KIND_OF_MODULE]
 
     def paint(figure: Any, theme: Theme) -> None:
         grid = figure.subplots(len(masks), len(names), squeeze=False)
@@ -145,13 +148,16 @@ def curves_figure(
     return draw("figure3", caption, (PAGE, 0.35 + 1.75 * len(tasks)), paint)
 
 
-def skeleton_figure(counts: Mapping[int, Mapping[int, int]], layers: int, source: str) -> Figure:
+def skeleton_figure(
+    counts: Mapping[int, Mapping[int, int]], layers: int, source: str, stack: str = ""
+) -> Figure:
     """The skeleton: in which layers each of the most popular dimensions dominates.
 
     Args:
         counts: ``{dimension: {layer: number of Q, K, V, FC1 in which it is in the top k}}``.
         layers: number of layers.
         source: whose ticket it is.
+        stack: of a model that has several, ``encoder``.
     """
     table = np.zeros((len(counts), layers))
     for row, by_layer in enumerate(counts.values()):
@@ -174,7 +180,7 @@ def skeleton_figure(counts: Mapping[int, Mapping[int, int]], layers: int, source
         f"The skeleton of {source}: the input dimensions that are among the first three of the "
         "most matrices, and in how many of Q, K, V and FC1 of each layer."
     )
-    return draw("skeleton", caption, (COLUMN, 1.0 + 0.17 * len(counts)), paint)
+    return draw(f"skeleton-{stack}".rstrip("-"), caption, (COLUMN, 1.0 + 0.17 * len(counts)), paint)
 
 
 def similarity_figure(names: Sequence[str], values: Sequence[Sequence[float]]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,21 +17,22 @@ K = 3
 
 @dataclass(frozen=True)
 class Found:
-    """A stage 1 among the runs, and its ticket."""
+    """A stage 1 among the runs, its ticket, and what it is called: by its folder, if need be."""
 
     run: Run
     ticket: Ticket
-
-    @property
-    def name(self) -> str:
-        return f"{self.run.task}, seed {self.run.seed}"
+    name: str
 
 
 def tickets_of(runs: Sequence[Run]) -> list[Found]:
     """Each stage 1 that has written a ticket, by task and seed."""
+    stages = [run for run in runs if run.is_stage_1]
+    names = Counter((run.task, run.seed) for run in stages)
     found = []
-    for run in runs:
-        path = os.path.join(run.folder, TICKET)
-        if run.is_stage_1 and os.path.isfile(path):
-            found.append(Found(run, Ticket.load(path)))
-    return sorted(found, key=lambda f: (f.run.task, f.run.seed, f.run.folder))
+    for run in sorted(stages, key=lambda run: (run.task, run.seed, run.folder)):
+        path = os.path.join(run.saved or run.folder, TICKET)
+        where = f", {run.folder}" if names[run.task, run.seed] > 1 else ""
+        if os.path.isfile(path):
+            name = f"{run.task}, seed {run.seed}{where}"
+            found.append(Found(run, Ticket.load(path), name))
+    return found

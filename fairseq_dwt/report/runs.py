@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from ..errors import DwtError
@@ -21,7 +22,10 @@ from ..ticket import AnyTicket, load_ticket
 
 _STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) pre-trained parameters train")
-_DONE = "done training in"
+_DONE, _BEGUN = "done training in", "begin training epoch"
+
+#: The method of the L1 fine-tuning.
+STAGE_1 = "L1"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Run:
 
     Attributes:
         folder: the run folder.
-        method: ``Dominant-1``, ``Random-3``, ``BitFit``, ``Full``, or ``L1`` for stage 1.
+        method: ``Dominant-1``, ``Random-3``, ``BitFit``, ``Full``, or :data:`STAGE_1`.
         task: the data's folder name, ``RTE``.
         lr: learning rate.
         seed: ``common.seed``.
@@ -39,9 +43,11 @@ class Run:
         validations: (updates, that score in per cent) of each validation, in order.
         training: (updates, loss in base 2, accuracy in per cent) of each logging interval.
         predictions: of the best validation, where the run kept them.
-        trained: pre-trained parameters that train; None in stage 1.
+        trained: pre-trained parameters that train; None where the log does not say.
         pretrained: all pre-trained parameters.
         finished: whether training ran to its end.
+        maximize: whether a higher score is a better one.
+        saved: folder of its checkpoints and its ticket, where that is another one.
     """
 
     folder: str
@@ -57,6 +63,8 @@ class Run:
     source: str | None = None
     training: list[tuple[float, float, float]] = field(default_factory=list)
     predictions: DevPredictions | None = None
+    maximize: bool = True
+    saved: str | None = None
 
     @property
     def best(self) -> float | None:
@@ -64,7 +72,12 @@ class Run:
         if self.recomputed:
             assert self.predictions is not None
             return self.predictions.percent([self.metric])[self.metric]
-        return max((score for _, score in self.validations), default=None)
+        scores = [score for _, score in self.validations]
+        return None if not scores else self.best_of(scores)
+
+    def best_of(self, scores: Sequence[float]) -> float:
+        """The highest score, or the lowest loss."""
+        return (max if self.maximize else min)(scores)
 
     @property
     def recomputed(self) -> bool:
@@ -80,16 +93,16 @@ class Run:
     @property
     def is_stage_1(self) -> bool:
         """Whether this is the L1 fine-tuning."""
-        return self.trained is None
+        return self.method == STAGE_1
 
 
 def find_runs(folders: list[str]) -> list[Run]:
-    """All runs at or below the folders, in the order of their paths.
+    """All runs at or below the folders, each once, in the order of their paths.
 
     Raises:
-        DwtError: a folder does not exist, or holds no run.
+        DwtError: a folder does not exist, or holds no run; a run's settings cannot be read.
     """
-    runs = []
+    runs: dict[str, Run] = {}
     for folder in folders:
         found = sorted(_run_folders(folder))
         if not found:
@@ -97,20 +110,48 @@ def find_runs(folders: list[str]) -> list[Run]:
                 f"{folder}: expected run folders of fairseq-hydra-train (with {CONFIG}), "
                 "found none; check the path"
             )
-        runs += [read_run(run) for run in found]
-    return runs
+        for run in found:
+            real = os.path.realpath(run)
+            if real not in runs:
+                runs[real] = read_run(run)
+    return list(runs.values())
 
 
 def _run_folders(folder: str) -> Iterator[str]:
-    for path, folders, _ in os.walk(folder):
-        if os.path.isfile(os.path.join(path, CONFIG)):
-            yield path
+    seen = set()  # of links that lead back
+    for path, folders, _ in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:
             folders.clear()
+        elif _config(path) is not None:
+            folders.clear()
+            yield path
+        seen.add(real)
+
+
+def _config(folder: str) -> Any:
+    """A run's settings; None where Hydra has launched something else there, or nothing."""
+    path = os.path.join(folder, CONFIG)
+    if not os.path.isfile(path):
+        return None
+    try:
+        config = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise DwtError(
+            f"{path}: expected the settings of a run as Hydra wrote them, cannot read them "
+            f"({' '.join(str(error).split())[:200]}); remove the run's folder, or name others"
+        ) from None
+    ours = all(name in config for name in ("task", "optimizer", "optimization", "checkpoint"))
+    return config if ours else None
 
 
 def read_run(folder: str) -> Run:
-    """Read one run folder."""
-    config = OmegaConf.load(os.path.join(folder, CONFIG))
+    """Read one run folder.
+
+    Raises:
+        DwtError: its settings, its ticket or its predictions cannot be read.
+    """
+    config = _config(folder)
     log = _read_log(folder)
     metric = config.checkpoint.best_checkpoint_metric
     # a run that was launched again may have logged an update twice: the last one counts
@@ -128,10 +169,12 @@ def read_run(folder: str) -> Run:
             continue  # a line that breaks off, or another metric
     trained = next(filter(None, map(_TRAINED.search, reversed(log))), None)
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
-    used = ticket_in(folder)
+    saved = os.path.join(folder, config.checkpoint.get("save_dir", "."))
+    saved = saved if os.path.isdir(saved) else folder
+    used = ticket_in(saved)
     ticket = None if used is None else load_ticket(used)
     source = None if ticket is None else ticket.origin.task
-    predictions = os.path.join(folder, PREDICTIONS)
+    predictions = os.path.join(saved, PREDICTIONS)
     return Run(
         folder=folder,
         method=_method(config, ticket),
@@ -142,11 +185,18 @@ def read_run(folder: str) -> Run:
         validations=sorted(validations.items()),
         trained=numbers[0],
         pretrained=numbers[1],
-        finished=any(_DONE in line for line in log),
+        finished=_last(log, _DONE) > _last(log, _BEGUN),
         source=task_of_folder(source) if source else None,
         training=[(update, *point) for update, point in sorted(training.items())],
         predictions=DevPredictions.load(predictions) if os.path.isfile(predictions) else None,
+        maximize=config.checkpoint.get("maximize_best_checkpoint_metric", False),
+        saved=saved,
     )
+
+
+def _last(log: Sequence[str], words: str) -> int:
+    """The last line with these words; -1 where there is none."""
+    return max((number for number, line in enumerate(log) if words in line), default=-1)
 
 
 def _read_log(folder: str) -> list[str]:
@@ -160,7 +210,7 @@ def _read_log(folder: str) -> list[str]:
 def _method(config: Any, ticket: AnyTicket | None) -> str:
     settings = config["ticket"] if "ticket" in config else {}
     if config.task._name == "ticket_extract" or "l1_lambda" in settings:
-        return "L1"
+        return STAGE_1
     if config.optimizer._name != "dominant_ticket" and "file" not in settings:
         return "Full"
     # The settings name a file or a word; what the run trained stands in its own folder.

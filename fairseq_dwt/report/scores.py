@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from ..find.methods import METHODS
+from ..glue.metrics import METRICS
 from .runs import Run
 
-_ORDER = ("Full", *(method.label for method in METHODS.values()))
+_ORDER = ("Full", *(n for m in METHODS.values() for n in (m.label, m.of_elements)))
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Cell:
 
     Attributes:
         lr: the learning rate with the best mean.
-        runs: one of each seed.
+        runs: of one base model and metric, by seed.
     """
 
     lr: float
@@ -36,20 +37,28 @@ class Cell:
         return sum(not run.finished for run in self.runs)
 
     @property
+    def repeated(self) -> bool:
+        """Whether a seed has several runs: they differ in what the table does not say."""
+        return len({run.seed for run in self.runs}) < len(self.runs)
+
+    @property
     def from_log(self) -> bool:
         """Whether a run kept no predictions, so that its score is the log's."""
         return not all(run.recomputed for run in self.runs)
 
     def __str__(self) -> str:
-        spread = f" ± {stdev(self.scores):.1f}" if len(self.scores) > 1 else ""
-        return (
-            f"{mean(self.scores):.1f}{spread}" + "*" * bool(self.unfinished) + "†" * self.from_log
-        )
+        digits = 1 if self.runs[0].metric in METRICS else 2
+        spread = f" ± {stdev(self.scores):.{digits}f}" if len(self.scores) > 1 else ""
+        marks = "*" * bool(self.unfinished) + "†" * self.from_log + "‡" * self.repeated
+        return f"{mean(self.scores):.{digits}f}{spread}{marks}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: what it trains, and its cell for each task (None where it was not run)."""
+    """One method on one base model: what it trains, and its cell for each task (None: not run).
+
+    Two metrics of a task are two tasks, ``RTE`` and ``RTE, loss``.
+    """
 
     method: str
     trained: int | None
@@ -63,24 +72,34 @@ def score_table(runs: Sequence[Run]) -> list[Row]:
     Args:
         runs: runs of stage 2 and baselines; stage 1 is left out, and so are runs without a score.
     """
-    groups: dict[tuple[str, str], dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    methods: dict[str, Run] = {}
-    for run in runs:
-        if not run.is_stage_1 and run.best is not None:
-            groups[run.label, run.task][run.lr].append(run)
-            methods.setdefault(run.label, run)
-    tasks = sorted({task for _, task in groups})
+    scored = [run for run in runs if not run.is_stage_1 and run.best is not None]
+    metrics: dict[str, list[str]] = defaultdict(list)
+    bases: dict[str, set[int | None]] = defaultdict(set)
+    for run in scored:
+        if run.metric not in metrics[run.task]:
+            metrics[run.task].append(run.metric)
+        bases[run.label].add(run.pretrained)
+    by_rate: dict[tuple[str, str], dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[str, Run] = {}
+    for run in scored:
+        several = len(bases[run.label]) > 1
+        size = f"{run.pretrained:,}" if run.pretrained else "?"
+        method = f"{run.label} ({size} parameters)" if several else run.label
+        task = run.task if run.metric == metrics[run.task][0] else f"{run.task}, {run.metric}"
+        by_rate[method, task][run.lr].append(run)
+        first.setdefault(method, run)
+    tasks = sorted({task for _, task in by_rate})
     rows = []
-    for method in sorted(methods, key=_position):
-        cells = {task: _cell(groups.get((method, task))) for task in tasks}
-        rows.append(Row(method, methods[method].trained, methods[method].pretrained, cells))
+    for method in sorted(first, key=lambda method: _position(first[method])):
+        cells = {task: _cell(by_rate.get((method, task))) for task in tasks}
+        rows.append(Row(method, first[method].trained, first[method].pretrained, cells))
     return rows
 
 
-def _position(method: str) -> tuple[int, str]:
-    name = method.partition("-")[0]
+def _position(run: Run) -> tuple[int, str, int]:
+    places = [n for n, name in enumerate(_ORDER) if name and run.method.startswith(name)]
     # larger tickets first, as in the paper
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), method)
+    return places[0] if places else len(_ORDER), run.label, run.pretrained or 0
 
 
 def _cell(by_lr: dict[float, list[Run]] | None) -> Cell | None:
@@ -89,7 +108,9 @@ def _cell(by_lr: dict[float, list[Run]] | None) -> Cell | None:
     # a learning rate that was tried with one seed only does not beat one with all seeds
     most = max(len(runs) for runs in by_lr.values())
     complete = {lr: runs for lr, runs in by_lr.items() if len(runs) == most}
-    lr = max(complete, key=lambda rate: mean(run.best or 0.0 for run in complete[rate]))
+    means = {lr: mean(run.best or 0.0 for run in runs) for lr, runs in complete.items()}
+    best = next(iter(complete.values()))[0].best_of(list(means.values()))
+    lr = next(lr for lr, found in means.items() if found == best)
     return Cell(lr, tuple(sorted(complete[lr], key=lambda run: run.seed)))
 
 
@@ -130,4 +151,6 @@ def table_text(rows: Sequence[Row]) -> str:
         lines.append("* with runs that have not finished")
     if any(c and c.from_log for row in rows for c in row.cells.values()):
         lines.append("† as logged: the runs kept no predictions to compute it from")
+    if any(c and c.repeated for row in rows for c in row.cells.values()):
+        lines.append("‡ with several runs of a seed, which differ in what stands in no column")
     return "\n".join(lines)

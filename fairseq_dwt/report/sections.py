@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..glue.metrics import METRICS
 from .document import Document, Section, Table
 from .equation4 import similarity_section
 from .figure2 import out_weighted_section
@@ -48,6 +49,7 @@ def _runs_section(runs: Sequence[Run], data: dict[str, Any]) -> Section:
         updates = max((u for u, *_ in [*run.validations, *run.training]), default=0)
         state = "finished" if run.finished else "unfinished"
         score = "–" if best is None else f"{best:.2f}" + "†" * (not run.recomputed)
+        score += f" {run.metric}" * (run.metric not in METRICS)
         rows.append(
             [run.label, run.task, f"{run.lr:g}", str(run.seed), f"{updates:,.0f}", score, state]
         )

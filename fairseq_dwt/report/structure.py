@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import mean
 
-from ..model.names import ALL_KINDS, CROSS, KINDS, kind_of, stack_of
+from ..model.names import ALL_KINDS, CROSS, KINDS, kind_of, layer_of, stack_of
 from ..ticket import AnyTicket, Ticket
 from ..ticket.similarity import Similarity
 
@@ -25,17 +25,31 @@ def structure_table(ticket: Ticket, k: int = 3) -> str:
         0  2 b  -  -  -  -    -
     """
     tables = []
-    for stack in sorted({stack_of(name) for name in ticket.matrices}):
-        part = {n: e for n, e in ticket.matrices.items() if stack_of(n) == stack}
-        found = cells(replace(ticket, matrices=part), k)
-        cross = any(kind in CROSS.values() for _, kind in found)
-        kinds = ALL_KINDS if cross else KINDS
+    for stack, part in stacks(ticket).items():
+        found, kinds = cells(part, k), kinds_of(part)
         rows = [["layer", *kinds]]
         for layer in sorted({layer for layer, _ in found}):
             rows.append([str(layer), *(found.get((layer, kind), "-") for kind in kinds)])
         title = f"{stack.rstrip('.')}\n" if stack else ""
         tables.append(title + _columns(rows))
     return "\n\n".join(tables)
+
+
+def stacks(ticket: Ticket) -> dict[str, Ticket]:
+    """A ticket by the stacks of its model: ``''`` of a RoBERTa, ``encoder.``, ``decoder.``."""
+    names = sorted({stack_of(name) for name in ticket.matrices})
+    return {
+        stack: replace(
+            ticket, matrices={n: e for n, e in ticket.matrices.items() if stack_of(n) == stack}
+        )
+        for stack in names
+    }
+
+
+def kinds_of(ticket: Ticket) -> tuple[str, ...]:
+    """The kinds of matrices of one stack, in the order of tables."""
+    cross = any(kind_of(name) in CROSS.values() for name in ticket.matrices)
+    return tuple(ALL_KINDS if cross else KINDS)
 
 
 def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
@@ -49,8 +63,7 @@ def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
 def _entries(ticket: Ticket, k: int) -> list[tuple[int, str, tuple[int, ...], int]]:
     entries = []
     for name, entry in ticket.top(k).matrices.items():
-        layer = int(name[len(stack_of(name)) :].split(".")[1])
-        entries.append((layer, kind_of(name), entry.columns, entry.shape[1]))
+        entries.append((layer_of(name), kind_of(name), entry.columns, entry.shape[1]))
     return entries
 
 

@@ -46,7 +46,8 @@ def scores_section(rows: Sequence[Row], data: dict[str, Any]) -> Section | None:
         "with the best mean on the dev set, as in the paper; computed from the predictions of the "
         "best checkpoint. Trained: pre-trained parameters; the classification head comes on top. "
         "Paper: RoBERTa-large (Tables 2 and 3). * with runs that have not finished. † as logged: "
-        "the runs kept no predictions."
+        "the runs kept no predictions. ‡ with several runs of a seed, which differ in what stands "
+        "in no column."
     )
     return Section("Scores (Tables 2 and 3)", [], [Table("table2", header, body, note)])
 

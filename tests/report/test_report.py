@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from fairseq_dwt.cli import main
 from fairseq_dwt.glue.predictions import DevPredictions
 from fairseq_dwt.report.figures import _pooled, mean_line
 from fairseq_dwt.report.page import write_report
-from fairseq_dwt.report.runs import Run
+from fairseq_dwt.report.runs import Run, find_runs
 from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.report.sections import make_document
 from fairseq_dwt.report.structure import bias_layers, popular, skeleton
@@ -21,8 +23,9 @@ from tests.processes import HYDRA_TRAIN, python
 
 def run(method, score, lr=1e-4, seed=1, finished=True, trained=10, **known):
     validations = [(5.0, 50.0), (10.0, score)]
-    return Run("f", method, "RTE", lr, seed, "accuracy", validations, trained, 1000, finished,
-               **known)  # fmt: skip
+    given = {"metric": "accuracy", "validations": validations, "pretrained": 1000, **known}
+    return Run(folder="f", method=method, task="RTE", lr=lr, seed=seed, trained=trained,
+               finished=finished, **given)  # fmt: skip
 
 
 def test_a_cell_is_the_mean_over_seeds_at_the_best_learning_rate():
@@ -86,9 +89,101 @@ def test_report_of_real_runs(small, tmp_path, capsys):
         assert (tmp_path / "report" / name).is_file()
 
 
-def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
-    from fairseq_dwt.report.runs import find_runs
+def run_folder(folder, log="", save_dir=".", **more):
+    (folder / ".hydra").mkdir(parents=True)
+    settings = {
+        "task": {"_name": "ticket_finetune", "data": "d/RTE"},
+        "optimizer": {"_name": "adam"},
+        "checkpoint": {"best_checkpoint_metric": "loss", "save_dir": save_dir},
+        "optimization": {"lr": [0.001]},
+        "common": {"seed": 2},
+        **more,
+    }
+    (folder / ".hydra" / "config.yaml").write_text(json.dumps(settings))
+    (folder / "hydra_train.log").write_text(log)
+    return folder
 
+
+def test_the_best_loss_is_the_lowest(tmp_path):
+    losses = "".join(
+        f'[x][valid][INFO] - {{"valid_loss": "{loss}", "valid_num_updates": "{number}"}}\n'
+        for number, loss in enumerate((1.5, 1.07, 1.2), start=1)
+    )
+    (found,) = find_runs([str(run_folder(tmp_path / "a", losses))])
+    assert found.best == 1.07
+    worse = run("Full", 0, 1e-3, metric="loss", validations=[(1, 3.0)], maximize=False)
+    better = run("Full", 0, 1e-4, metric="loss", validations=[(1, 2.125)], maximize=False)
+    (row,) = score_table([worse, better])
+    assert row.cells["RTE"].lr == 1e-4 and str(row.cells["RTE"]) == "2.12†"
+
+
+def test_what_does_not_belong_together_is_not_averaged():
+    small, large = run("Full", 60), run("Full", 90, pretrained=355_000_000)
+    logged = run("Full", 0, metric="loss", validations=[(1, 1.5)], maximize=False)
+    rows = score_table([small, large, logged])
+    assert [row.method for row in rows] == [
+        "Full (1,000 parameters)", "Full (355,000,000 parameters)",
+    ]  # fmt: skip
+    assert {task: str(cell) for task, cell in rows[0].cells.items()} == {
+        "RTE": "60.0†",
+        "RTE, loss": "1.50†",
+    }
+    (row,) = score_table([run("Full", 60), run("Full", 70), run("Full", 80, seed=2)])
+    assert str(row.cells["RTE"]) == "70.0 ± 10.0†‡"
+    assert "several runs of a seed" in table_text([row])
+
+
+def test_methods_stand_in_the_order_of_their_table():
+    names = ["Slice-1", "σ-mask 0.3 %", "One-shot-1", "Weight-norm-1", "BitFit", "Full"]
+    rows = score_table([run(name, 50) for name in names])
+    assert [row.method for row in rows] == [
+        "Full", "σ-mask 0.3 %", "One-shot-1", "BitFit", "Weight-norm-1", "Slice-1",
+    ]  # fmt: skip
+
+
+def test_each_run_is_found_once_and_other_folders_are_left_alone(tmp_path, capsys):
+    one = run_folder(tmp_path / "runs" / "one")
+    run_folder(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "around").symlink_to(tmp_path / "runs")
+    other = tmp_path / "runs" / "another program" / ".hydra"
+    other.mkdir(parents=True)
+    (other / "config.yaml").write_text("db: {driver: mysql}\n")
+    (tmp_path / "runs" / "killed" / ".hydra").mkdir(parents=True)
+    (tmp_path / "runs" / "killed" / ".hydra" / "config.yaml").write_text("")
+    names = [os.path.basename(r.folder) for r in find_runs([str(one), str(tmp_path / "runs")])]
+    assert names == ["one", "linked"]
+    (other / "config.yaml").write_text("task: {data: [d\n")
+    assert main(["report", str(tmp_path / "runs"), "-o", str(tmp_path / "report")]) == 2
+    told = capsys.readouterr().err
+    assert "another program" in told and "expected the settings of a run" in told
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_recipes_ticket_lies_with_its_checkpoints(tmp_path):
+    folder = run_folder(tmp_path / "a", save_dir="checkpoints", ticket={"file": "bitfit"})
+    (folder / "checkpoints").mkdir()
+    Ticket({"layers.0.fc1": Columns((4, 9), (9,))}, Origin("bitfit")).save(
+        str(folder / "checkpoints" / "ticket.json")
+    )
+    (found,) = find_runs([str(folder)])
+    assert found.method == "BitFit"
+
+
+def test_a_run_that_was_extended_and_killed_is_unfinished(tmp_path):
+    lines = ["[x][fairseq.trainer] - begin training epoch 1", "[x] - done training in 3.0 seconds"]
+    finished = run_folder(tmp_path / "a", "\n".join(lines))
+    extended = run_folder(tmp_path / "b", "\n".join([*lines, lines[0].replace("1", "2")]))
+    assert [r.finished for r in find_runs([str(finished), str(extended)])] == [True, False]
+
+
+def test_a_log_without_its_beginning_makes_no_stage_1():
+    assert not run("Full", 50, trained=None).is_stage_1
+    (row,) = score_table([run("Full", 50, trained=None)])
+    assert str(row.cells["RTE"]) == "50.0†"
+
+
+def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
     folder = tmp_path / "a"
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text(
@@ -114,8 +209,6 @@ def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
 
 @pytest.mark.parametrize(("given", "method"), [("l1_lambda: 0.1", "L1"), ("file: random", "?")])
 def test_one_of_our_configs_with_a_recipes_settings_is_no_full_run(given, method, tmp_path):
-    from fairseq_dwt.report.runs import find_runs
-
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(
         "task: {_name: ticket_finetune, data: d/RTE}\n"
@@ -181,6 +274,40 @@ def test_curves_are_means_where_all_seeds_have_a_point():
     assert mean_line([[]]) == ([], [])
 
 
+def test_structure_of_a_model_of_two_stacks(tmp_path):
+    """An encoder and a decoder: a table each, the decoder's with its attention to the encoder."""
+    names = ["encoder.layers.0.fc1", "decoder.layers.0.fc1", "decoder.layers.1.encoder_attn.q_proj"]
+    Ticket({n: Columns((4, 9), (5,)) for n in names}, Origin("dominant")).save(
+        str(tmp_path / "ticket.json")
+    )
+    mask = torch.zeros(4, 10, dtype=torch.bool)
+    kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"]
+    modules = [f"encoder.layers.0.{kind}" for kind in [*kinds, "fc1", "fc2"]]
+    ElementMask(dict.fromkeys(modules, mask), Origin("dominant")).save(
+        str(tmp_path / "sigma_mask.safetensors")
+    )
+    found = run("L1", 50, saved=str(tmp_path), source=None)
+    document = make_document([found])
+    shown = {one.name: one for section in document.sections for one in section.shown}
+    assert list(shown["table1-encoder"].rows) == [["0", *["none"] * 4, "5", "none"]]
+    assert "XQ" in shown["table1-decoder"].header and len(shown["table1-decoder"].rows) == 2
+    assert {"skeleton-encoder", "skeleton-decoder", "figure2"} <= set(shown)
+    assert list(document.data["structure"]) == ["RTE, seed 1, decoder", "RTE, seed 1, encoder"]
+    write_report(str(tmp_path / "report"), document)
+
+
+def test_runs_that_were_moved_are_reported_without_figure_2(tmp_path):
+    """Their last checkpoint names a pre-trained file that is not here."""
+    state = {"cfg": {"checkpoint": {"finetune_from_model": "/gone/model.pt"}}, "model": {}}
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    Ticket({"layers.0.fc1": Columns((4, 9), (5,))}, Origin("dominant")).save(
+        str(tmp_path / "ticket.json")
+    )
+    document = make_document([run("L1", 50, saved=str(tmp_path))])
+    (section,) = [s for s in document.sections if "Figure 2" in s.title]
+    assert "RTE, seed 1: not shown: " in section.text[0] and "model.pt" in section.text[0]
+
+
 def test_similarity_across_seeds_and_tasks(tmp_path):
     """Three L1 fine-tunings: RTE with two seeds, MRPC with one."""
     q = "layers.0.self_attn.q_proj"
@@ -209,6 +336,9 @@ def test_similarity_across_seeds_and_tasks(tmp_path):
         "across seeds, same task": 1,
         "across tasks, same seed": 1,
     }
+    # launched twice with one seed: no second seed
+    twice = make_document([runs[0], replace(runs[0], folder=str(tmp_path / "RTE2"))])
+    assert twice.data["similarity"] == {} and len(twice.data["structure"]) == 2
     titles = " ".join(section.title for section in document.sections)
     for name in ("Table 1", "Table 4", "Tables 5 to 10", "Figure 2", "equation 4"):
         assert name in titles
