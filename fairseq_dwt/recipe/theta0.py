@@ -25,6 +25,7 @@ from ..errors import DwtError
 from ..model.anatomy import Anatomy
 from ..model.names import is_layer, ticket_matrices
 from ..model.roberta import is_copy
+from ..run.config import check_start
 from ..run.folder import CHECKPOINT_LAST
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,10 @@ def file_of(root: DictConfig) -> tuple[str, bool]:
     """The file of θ0, and whether the model's own build reads it.
 
     Raises:
-        DwtError: none is named, or more than one.
+        DwtError: none is named, or more than one; see :func:`~fairseq_dwt.run.config.check_start`.
     """
     checkpoint, model = root.checkpoint, root.model
+    check_start(checkpoint)
     started = {"checkpoint.finetune_from_model": checkpoint.finetune_from_model}
     if checkpoint.restore_file != CHECKPOINT_LAST:
         started["checkpoint.restore_file"] = checkpoint.restore_file
@@ -90,9 +92,11 @@ def read(model: Any, root: DictConfig) -> Theta0:
         root: fairseq's whole config.
 
     Raises:
-        DwtError: no file or two, or none of its Transformer layers are in the model.
+        DwtError: no file or two, layers to be pruned, or none of the file's Transformer layers
+            are in the model.
     """
     path, built = file_of(root)
+    _check_layers(root.model)
     pretrained = open_pretrained(path)
     own = {name: p for name, p in model.named_parameters() if not is_copy(name)}
     if built:
@@ -130,6 +134,18 @@ def read(model: Any, root: DictConfig) -> Theta0:
     pretrained.matrices = list(matrices.values())
     values = {c: own[n].detach().clone() for n, c in layers.items()}
     return Theta0(pretrained, names, values, Anatomy(matrices, head, layers))
+
+
+def _check_layers(model: Any) -> None:
+    """Refuse a model of fewer layers than the file's, whose numbers are not the file's."""
+    for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
+        if _setting(model, name):
+            raise DwtError(
+                f"model.{name}: expected all layers of the pre-trained file, got "
+                f"{_setting(model, name)}: the layers that are left have other numbers than those "
+                "of the file, of which a ticket tells; leave it out, or save the pruned model and "
+                "start from that"
+            )
 
 
 def _by_end(own: Mapping[str, nn.Parameter], file: Mapping[str, Tensor]) -> dict[str, str]:

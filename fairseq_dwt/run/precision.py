@@ -60,7 +60,7 @@ def refuse_sharding(root: DictConfig) -> None:
     """Refuse settings under which a weight, its fp32 copy or its state cannot be told from others.
 
     Raises:
-        DwtError: ``fully_sharded``, memory-efficient half precision, or ZeRO inside a ticket.
+        DwtError: ``fully_sharded``, memory-efficient half precision, BMUF or ZeRO.
     """
     if root.distributed_training.ddp_backend == "fully_sharded":
         raise DwtError(
@@ -78,9 +78,8 @@ def refuse_sharding(root: DictConfig) -> None:
             "optimization.use_bmuf: it averages parameters behind the optimizer's back, of which "
             "neither W nor its fp32 copies learn; leave it off"
         )
-    inside_ticket = (root.get("optimizer") or {}).get("_name") == "dominant_ticket"
-    if inside_ticket and root.distributed_training.zero_sharding != "none":
+    if root.distributed_training.zero_sharding != "none":
         raise DwtError(
             "distributed_training.zero_sharding: a ticket's optimizer states are too small to "
-            "shard and are saved whole; set it to none"
+            "shard and are saved whole, and stage 1 looks into the optimizer; set it to none"
         )

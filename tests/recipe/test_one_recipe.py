@@ -104,6 +104,14 @@ REFUSED = {
         ["--ticket-file", "random", "--ticket-k", "1", "--zero-sharding", "os"],
         "zero_sharding: a ticket's optimizer states",
     ),
+    "pruned": (
+        ["--ticket-file", "random", "--ticket-k", "1", "--decoder-layers-to-keep", "0"],
+        "model.decoder_layers_to_keep: expected all layers of the pre-trained file, got 0",
+    ),
+    "suffix": (
+        ["--ticket-file", "random", "--ticket-k", "1", "--checkpoint-suffix", "_a"],
+        "checkpoint.checkpoint_suffix: it puts several runs' checkpoints",
+    ),
     "mode": (["--ticket-file", "random", "--ticket-mode", "fast"], "expected compact or masked"),
     "another model's": (["--ticket-file", "roberta.large/mnli"], "another model"),
 }

@@ -275,11 +275,25 @@ def test_refuses_another_ticket_where_only_scores_are_kept(train, ticket):
         ("distributed_training.zero_sharding=os", "zero_sharding: a ticket's optimizer states"),
         ("optimization.use_bmuf=true", "optimization.use_bmuf: it averages parameters"),
         ("common.memory_efficient_fp16=true", "memory_efficient_fp16: it avoids fp32 copies"),
+        ("checkpoint.checkpoint_suffix=_a", "checkpoint_suffix: it puts several runs' checkpoints"),
+        ("checkpoint.restore_file=x.pt", "restore_file: expected none with .*finetune_from_model"),
+        ("checkpoint.reset_meters=true", "reset_meters: expected none with .*finetune_from_model"),
     ],
 )
 def test_refuses_in_one_sentence(override, message, train, ticket):
     with pytest.raises(DwtError, match=message):
         train("ticket_rte", f"optimizer.ticket={ticket}", override)
+
+
+def test_another_runs_checkpoint_is_no_theta_0(train, ticket):
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}")
+    with pytest.raises(DwtError, match="continue_once: it goes on from another run's weights"):
+        train(
+            "random_rte",
+            "optimizer.k=1",
+            f"checkpoint.continue_once={folder}/checkpoint_last.pt",
+            folder=f"{folder}-b",
+        )
 
 
 def test_restore_file_is_accepted_with_a_warning(train, small, ticket, caplog):
