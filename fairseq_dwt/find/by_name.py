@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,18 @@ from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..ticket import PUBLISHED, AnyTicket, load_ticket
 from .methods import METHODS, WORDS
+
+
+def check_options(source: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse options (DwtError) that would say nothing of this ticket: None is not given."""
+    taken = METHODS[source].options if source in METHODS else ()
+    for name, value in options.items():
+        if value is not None and name not in taken:
+            of = ", ".join(method.word for method in METHODS.values() if name in method.options)
+            raise DwtError(
+                f"{name}: expected none with the ticket {source}, got {value}: it is of {of}; "
+                "leave it out, or name another ticket"
+            )
 
 
 def open_ticket(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..errors import DwtError
 from ..model.anatomy import attention_of, parameter_shapes, ticket_layers
 from ..model.names import Matrix
+from ..model.packed import PackedEncoder
 from ..model.packing import Packing
 from ..ticket import Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS
@@ -71,6 +72,11 @@ class InputSizes:
         self._hooks = [
             modules[name].register_forward_pre_hook(self._note(name), with_kwargs=True)
             for name in dict.fromkeys(attention.values())
+        ]
+        self._hooks += [
+            module.register_forward_pre_hook(_read_all)
+            for module in modules.values()
+            if isinstance(module, PackedEncoder)
         ]
         self._hooks += [
             modules[layer].register_forward_pre_hook(self._hook(m.name, attention[layer]))
@@ -152,6 +158,11 @@ class InputSizes:
         """
         scores = {name: self.scores(name) for name in self.matrices}
         return rank(scores, {n: m.shape for n, m in self.matrices.items()}, origin, limit)
+
+
+def _read_all(encoder: PackedEncoder, _inputs: Any) -> None:
+    """Below a classification head too, the last layer computes more than first tokens."""
+    encoder.reads_first = False
 
 
 def find_forward(

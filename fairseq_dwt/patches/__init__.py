@@ -7,9 +7,12 @@ what fairseq keeps as attributes of its functions ``save_checkpoint`` and ``shou
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pkgutil import resolve_name
+from types import FunctionType
+from typing import Any
 
 __all__ = ["REPLACED", "install"]
 
@@ -22,6 +25,7 @@ REPLACED = {
     "fairseq.file_io:PathManager.copy": "path_manager:copy",
     # files that were saved inside a wrapper; an average to begin with
     "fairseq.checkpoint_utils:load_checkpoint_to_cpu": "load_checkpoint:load_checkpoint_to_cpu",
+    "fairseq.checkpoint_utils:load_checkpoint": "load_checkpoint:load_checkpoint",
     # a moving average of the ticket alone
     "fairseq.trainer:build_ema": "ema:build_ema",
     # ticket.* settings of any recipe
@@ -45,6 +49,20 @@ def install() -> None:
         if isinstance(owner, type):
             replacement = staticmethod(replacement)
         setattr(owner, attribute, replacement)
-        main = sys.modules["__main__"]
-        if getattr(getattr(main, "__spec__", None), "name", None) == module and not path.count("."):
-            setattr(main, attribute, replacement)  # python -m fairseq_cli.train
+        if not owner_path:
+            for names in _copies(owner):
+                names[attribute] = replacement
+
+
+def _copies(module: Any) -> list[dict[str, Any]]:
+    """The names of ``module`` where it is the program itself, which is another copy of it.
+
+    That is so of ``python -m fairseq_cli.train``, of its file as a script, and of the workers that
+    these spawn, whose functions look into neither ``__main__`` nor the module.
+    """
+    main, file = sys.modules["__main__"], os.path.realpath(str(module.__file__))
+    functions = [f for f in vars(main).values() if isinstance(f, FunctionType)]
+    of_it = [f for f in functions if os.path.realpath(f.__code__.co_filename) == file]
+    if not of_it or module is main:
+        return []
+    return [vars(main), *(f.__globals__ for f in of_it)]

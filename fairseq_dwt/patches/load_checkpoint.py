@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 
 _WRAPPER = "module."
 _stock_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
+_stock_load_checkpoint = checkpoint_utils.load_checkpoint
 
 
 @functools.wraps(_stock_load_checkpoint_to_cpu)
@@ -25,3 +26,12 @@ def load_checkpoint_to_cpu(*args: Any, **kwargs: Any) -> Any:
         # stops with ``KeyError: 'model'``
         state["extra_state"].setdefault("ema", state["model"])
     return state
+
+
+@functools.wraps(_stock_load_checkpoint)
+def load_checkpoint(*args: Any, **kwargs: Any) -> Any:
+    """The trainer's state; without the average, the size of the model, which no one reads again."""
+    extra_state, iterator = _stock_load_checkpoint(*args, **kwargs)
+    if extra_state is not None:
+        extra_state.pop("ema", None)
+    return extra_state, iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -13,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..errors import DwtError
 from ..find.dominant import SIGMA, check_sigma
 from ..find.methods import WORDS
+from ..run.config import users_folder
 
 #: How stage 1 holds θ at θ0.
 STEPS = ("proximal", "subgradient")
+#: Settings of one stage alone.
+OF_STAGE_1 = ("sigma", "step")
+OF_STAGE_2 = ("k", "move_every", "mode", "seed", "like", "percent")
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class TicketSettings:
     """What a recipe adds. ``l1_lambda`` makes it stage 1, ``file`` stage 2.
 
     Raises:
-        DwtError: neither, both, an unknown one, or a value that it cannot have.
+        DwtError: neither, both, one of the other stage, or a value that it cannot have.
     """
 
     l1_lambda: float | None = field(
@@ -74,7 +79,15 @@ class TicketSettings:
         if self.l1_lambda is not None and not self.l1_lambda >= 0:
             raise DwtError(f"ticket.l1_lambda: expected a number ≥ 0, got {self.l1_lambda}")
         check_sigma(self.sigma, "ticket.sigma")
-        if (self.file == "slice") != (self.move_every is not None):
+        stage, others = (1, OF_STAGE_2) if self.file is None else (2, OF_STAGE_1)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.name in others and value != setting.default:
+                raise DwtError(
+                    f"ticket.{setting.name}: expected none in stage {stage}, got {value}, which "
+                    f"is of stage {3 - stage}; leave it out"
+                )
+        if self.file and (self.file == "slice") != (self.move_every is not None):
             raise DwtError(
                 "ticket.move_every: expected a number of updates with ticket.file=slice, and none "
                 f"without, got {self.move_every} with {self.file}"
@@ -161,6 +174,7 @@ def import_user_dir(argv: Sequence[str]) -> None:
     folder = given.ticket_user_dir or (told[-1] if told else None)
     if folder is None:
         return
+    folder = os.path.join(users_folder() or "", folder)
     try:
         import_user_module(Namespace(user_dir=folder))
     except FileNotFoundError:

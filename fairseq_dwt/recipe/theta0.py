@@ -3,7 +3,7 @@
 Nothing here knows a model by name. What a file gave is pre-trained: the file that fairseq starts
 from (``finetune_from_model``), read as the model itself reads it, or the one that the model's own
 build has read (``w2v_path``, …), found by the ends of names and equal values. What no file gave is
-the head. What the recipe freezes stays frozen.
+the head, and so is a classification head. What the recipe freezes stays frozen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..any_checkpoint import AnyPretrained, open_pretrained
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..model.anatomy import Anatomy
-from ..model.names import is_layer, ticket_matrices
+from ..model.names import is_head, is_layer, ticket_matrices
 from ..model.roberta import is_copy
 from ..run.config import check_start
 from ..run.folder import CHECKPOINT_LAST
@@ -107,6 +107,8 @@ def read(model: Any, root: DictConfig) -> Theta0:
         # what an upgrade adds, as a new head, it takes from the model itself
         mine = {p.data_ptr() for p in own.values()}
         names = {n: n for n in own if n in state and state[n].data_ptr() not in mine}
+        # the run's, also where it begins at the file's, as after another task
+        names = {n: c for n, c in names.items() if not is_head(n)}
         try:
             model.load_state_dict(state, strict=True, model_cfg=root.model)
         except RuntimeError as error:

@@ -13,7 +13,6 @@ from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.trainer import Trainer
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..criterions.l1_to_init import L1ToInit
@@ -21,7 +20,7 @@ from ..errors import DwtError
 from ..find.l1 import InitDistance
 from ..find.proximal import check_known, proximal_step
 from ..model.through_modules import use_modules
-from ..run.config import resolve_paths
+from ..run.config import resolve_paths, users_folder
 from ..run.folder import hold
 from ..run.precision import refuse_sharding, settle_precision
 from ..run.resume import check_precision, early_stopping_state, resume
@@ -55,10 +54,7 @@ _SEPARATE, _ON_ALL = "fp16_no_flatten_grads", "load_checkpoint_on_all_dp_ranks"
 
 def make_trainer(cfg: DictConfig, task: Any, model: Any, criterion: Any, *args: Any) -> Trainer:
     """fairseq's own trainer, or with ``ticket.*`` settings a :class:`TicketTrainer`."""
-    if HydraConfig.initialized():
-        resolve_paths(cfg, HydraConfig.get().runtime.cwd, only="ticket")
-    else:  # a worker of Hydra's process stands in the run's folder
-        resolve_paths(cfg, os.environ.get("PWD"), only="ticket", missing=True)
+    resolve_paths(cfg, users_folder(), only="ticket")
     settings = take_settings(cfg)
     if settings is None:
         return Trainer(cfg, task, model, criterion, *args)
@@ -89,7 +85,10 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         self.settings, self._stage = settings, 1 if settings.file is None else 2
         self._finding: Finding | None = None
         self._clipped = 1.0
+        _refuse_our_own(cfg)
         self._moving: MovingSlice | None = None
+        if cfg.optimizer is None:
+            raise DwtError("optimizer: expected one, got none; set it, as --optimizer adam")
         if getattr(cfg.optimizer, "_name", None) == "composite":
             raise DwtError(
                 "optimizer: expected one optimizer for all of the model, got composite, whose "
@@ -222,8 +221,6 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As fairseq, and the fp32 copies of half precision."""
         extra = super().load_checkpoint(filename, *args, **kwargs)
-        if extra is not None and not self.cfg.ema.store_ema:
-            extra.pop("ema", None)  # the whole model, which fairseq would hold to the run's end
         # of θ0's own file, perhaps a stage 1's, the rounded weights are θ0
         starts = os.path.abspath(filename) == self.theta0.pretrained.path
         if extra is not None and not starts and halves.stepped(self.optimizer):
@@ -267,6 +264,17 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         if half:
             state["task_state"][halves.KEY] = half
         return state
+
+
+def _refuse_our_own(cfg: DictConfig) -> None:
+    """Refuse ``ticket.*`` on top of what is a stage already, by its optimizer or criterion."""
+    for section, ours in (("optimizer", "dominant_ticket"), ("criterion", "l1_to_init")):
+        if section in cfg and getattr(cfg[section], "_name", None) == ours:
+            raise DwtError(
+                f"ticket: expected a recipe of full fine-tuning, got {section} {ours}, which makes "
+                "the run a stage already; name a config such as full_mrpc, or leave ticket.* out "
+                f"and set {section}.*"
+            )
 
 
 def _inner(optimizer: Any) -> Any:

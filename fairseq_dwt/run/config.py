@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -96,15 +97,24 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | None = None) 
     return composed
 
 
-def resolve_paths(
-    root: DictConfig, cwd: str | None, only: str | None = None, missing: bool = False
-) -> None:
+def users_folder() -> str | None:
+    """Where a run was launched, if that is not this process's folder.
+
+    Hydra changes into the run's folder, and the workers that it spawns, one a GPU, begin there.
+    """
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.cwd)
+    if "hydra" not in os.path.basename(sys.argv[0]):
+        return None
+    return os.environ.get("FAIRSEQ_DWT_CWD") or os.environ.get("PWD")  # the plugin's
+
+
+def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) -> None:
     """Make the paths in ``root``, or in one section, absolute against the user's ``cwd``.
 
     Hydra changes the working directory before fairseq reads a path. Words that are no paths
     (a built-in ticket, fairseq's own restore_file) stay as they are; so does a method's, such as
-    ``bitfit``, where a file has its name (``./bitfit`` is the file). ``missing`` leaves paths that
-    this process finds as they are.
+    ``bitfit``, where a file has its name (``./bitfit`` is the file).
     """
     if not cwd:
         return
@@ -118,7 +128,7 @@ def resolve_paths(
         value = node[key]
         if not isinstance(value, str) or os.path.isabs(value) or value == CHECKPOINT_LAST:
             continue
-        if (key in ("ticket", "file") and value in WORDS) or (missing and os.path.exists(value)):
+        if key in ("ticket", "file") and value in WORDS:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
         if section in ("optimizer", "ticket") and not os.path.isfile(candidate):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..any_checkpoint import AnyPretrained
 from ..checkpoint import Pretrained
 from ..errors import DwtError
-from ..find.by_name import open_ticket
+from ..find.by_name import check_options, open_ticket
 from ..find.dominant import Movement, tensors_of
 from ..find.methods import slice_number
 from ..model.anatomy import Anatomy, refuse_quant_noise
@@ -160,8 +160,10 @@ def ticket_of_run(
         options: of the method.
 
     Raises:
-        DwtError: see :func:`~fairseq_dwt.find.by_name.open_ticket`.
+        DwtError: an option that the method does not take; see
+            :func:`~fairseq_dwt.find.by_name.open_ticket`.
     """
+    check_options(word, options)
     if word in FOUND:
         return agreed_ticket(word, root, pretrained, find).top(k)
     seed = root.common.seed if seed is None else seed

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping, Optional
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.distributed.utils import is_master
+from fairseq.optim import FairseqOptimizer
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from ..checkpoint import Pretrained, allow_fairseq_classes
@@ -90,7 +90,7 @@ class FromPretrainedTask(ScoredTask):
         settle_precision(root)
         config.settle_schedule(root)
         check_precision(root)
-        config.resolve_paths(root, cls._cwd(cfg))
+        config.resolve_paths(root, cfg.cwd or config.users_folder())
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
         pretrained = Pretrained(config.pretrained_file(root))
@@ -101,12 +101,6 @@ class FromPretrainedTask(ScoredTask):
         task.root, task.pretrained, task._resumed = root, pretrained, resumed
         task._time_left = TimeLeft(root.optimization.max_update)
         return task
-
-    @staticmethod
-    def _cwd(cfg: FromPretrainedConfig) -> Optional[str]:
-        if cfg.cwd:
-            return cfg.cwd
-        return HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of the pre-trained file's shape, with the task's head."""
@@ -144,6 +138,13 @@ class FromPretrainedTask(ScoredTask):
         Raises:
             DwtError: at update 0 the model differs from the pre-trained file.
         """
+        if isinstance(optimizer, FairseqOptimizer):
+            self._before(model, criterion, optimizer, update_num)
+        with products_in_fp32(model):
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def _before(self, model: Any, criterion: Any, optimizer: Any, update_num: int) -> None:
+        """Before a step of the run, and not of a look at its first batches."""
         if not self._checked and update_num == 0:
             init = getattr(criterion, "pretrained", self.pretrained)
             different = first_difference(model, init.tensors)
@@ -156,8 +157,6 @@ class FromPretrainedTask(ScoredTask):
         self._time_left.step(update_num)
         if optimizer is not self._optimizer:
             self._follow(optimizer, criterion, update_num)
-        with products_in_fp32(model):
-            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def _follow(self, optimizer: Any, criterion: Any, update_num: int) -> None:
         """Training begins or goes on with ``optimizer``: know its fp32 copies, restore them."""

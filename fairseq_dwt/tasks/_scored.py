@@ -91,6 +91,11 @@ class ScoredTask(SentencePredictionTask):
         """Write the predictions where this validation is the best so far, as fairseq judges it."""
         checkpoint = self.root.checkpoint
         metric, path = checkpoint.best_checkpoint_metric, self._predictions_file
+        if metric not in stats:
+            raise DwtError(
+                f"checkpoint.best_checkpoint_metric: expected one of {', '.join(sorted(stats))}, "
+                f"got {metric}; name one, or its score in task.metrics"
+            )
         score = float(stats[metric])
         rows = self._dev_scores.rows()  # all workers must come here
         if not is_master(self.root.distributed_training) or not rows:

@@ -17,8 +17,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 
-def _package_folder() -> str:
-    return list(find_spec("fairseq_dwt").submodule_search_locations)[0]
+def _package_folder(name: str = "fairseq_dwt") -> str:
+    return list(find_spec(name).submodule_search_locations)[0]
 
 
 def _dwt(key: str):
@@ -46,22 +46,30 @@ with contextlib.suppress(AssertionError, ValueError):
     _register("dwt", _dwt)
 
 
+#: Where the user stands, for the workers of a run: Hydra changes into the run's folder.
+CWD = "FAIRSEQ_DWT_CWD"
+os.environ[CWD] = os.getcwd()
+
 #: A user's config that fairseq_dwt.run.config.compose composes; the command line does not name it.
 composed = None
 
 
 def _named():
-    """What ``--config-name`` and ``--config-dir`` say: a file's name, and a folder or nothing."""
+    """What ``--config-name``, ``-path`` and ``-dir`` say: a file's name, a folder or nothing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-name", "-cn", default="")
     parser.add_argument("--config-dir", "-cd", default="")
+    parser.add_argument("--config-path", "-cp", default="")
     known, _ = parser.parse_known_args(sys.argv[1:])
     name = known.config_name
-    return (name if name.endswith(".yaml") else name + ".yaml"), known.config_dir
+    folder = known.config_dir
+    if known.config_path:  # where it is relative, Hydra looks beside fairseq's program
+        folder = os.path.join(_package_folder("fairseq_cli"), known.config_path)
+    return (name if name.endswith(".yaml") else name + ".yaml"), folder
 
 
 def _config_of_the_users():
-    """The file of ``--config-dir`` that is launched, or nothing."""
+    """The file of the user's folder that is launched, or nothing."""
     name, folder = _named()
     path = composed or (folder and os.path.join(folder, name))
     return path if path and os.path.isfile(path) else None

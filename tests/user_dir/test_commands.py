@@ -65,11 +65,12 @@ def test_plain_fairseq_train_with_user_dir(small, tmp_path):
     assert moved_outside(Pretrained(small.init), str(second / "checkpoint_last.pt"), used) == []
 
 
-def test_a_users_own_config_of_the_same_name_is_the_users(tmp_path):
+@pytest.mark.parametrize("option", ["--config-dir", "--config-path"])
+def test_a_users_own_config_of_the_same_name_is_the_users(option, tmp_path):
     for name in ("base", "ticket_rte"):
         (tmp_path / f"{name}.yaml").write_text("common: {seed: 77}\n")
         output = finish(start(
-            "-m", "fairseq_cli.hydra_train", "--config-dir", str(tmp_path), "--config-name", name,
+            "-m", "fairseq_cli.hydra_train", option, str(tmp_path), "--config-name", name,
             "--cfg", "job", cwd=tmp_path,
         ))  # fmt: skip
         assert "seed: 77" in output and "dominant_ticket" not in output
