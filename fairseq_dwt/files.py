@@ -22,13 +22,18 @@ from .errors import DwtError
 def replacing(path: str) -> Iterator[str]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
-    A reader sees the old file or the new one, never a half; a kill leaves at most a ``*.tmp``.
+    A reader sees the old file or the new one, never a half; a kill leaves at most a ``*.tmp``. The
+    file keeps its permissions, and a link stays one. What is no file, as ``/dev/stdout`` or a pipe,
+    is yielded itself.
 
     Raises:
         DwtError: it cannot be written, as on a full disk or into a folder that takes no files; the
             old file stays.
     """
-    path = os.path.abspath(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        yield path
+        return
+    path = os.path.realpath(path)
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -44,7 +49,8 @@ def replacing(path: str) -> Iterator[str]:
         # mkstemp makes files that only their owner reads; a ticket is to be shared.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        there = os.path.isfile(path)
+        os.chmod(temporary, os.stat(path).st_mode & 0o777 if there else 0o666 & ~umask)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -68,6 +74,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     Raises:
         DwtError: ``target`` is a file.
     """
+    target = Path(os.path.realpath(target))  # a link stays one
     if target.is_file():
         raise DwtError(
             f"{target}: expected a folder to write, got a file; remove it, or write elsewhere"

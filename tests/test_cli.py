@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -83,6 +86,17 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_read_is_not_written_over(small, tmp_path, capsys):
+    init = str(tmp_path / "base.pt")
+    shutil.copy(small.init, init)
+    before = Path(init).read_bytes()
+    (tmp_path / "link.json").symlink_to(init)
+    for target in (init, str(tmp_path / "link.json")):
+        assert main(["bitfit", "--init", init, "-o", target]) == 2
+        assert "--output: expected another file than the one of init" in capsys.readouterr().err
+    assert Path(init).read_bytes() == before
 
 
 def test_union_intersection_difference(small, tmp_path, capsys):

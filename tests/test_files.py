@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from fairseq_dwt import DwtError
@@ -25,6 +30,36 @@ def test_folders_are_made_and_the_file_is_readable_by_others(tmp_path):
             file.write("new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o044
+
+
+def test_a_link_stays_one_and_permissions_stay(tmp_path):
+    path, link = tmp_path / "real.json", tmp_path / "link.json"
+    path.write_text("old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    with replacing(str(link)) as temporary, open(temporary, "w") as file:
+        file.write("new")
+    assert link.is_symlink() and path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    target, other = tmp_path / "scratch" / "RTE", tmp_path / "RTE"
+    target.mkdir(parents=True)
+    other.symlink_to(target)
+    with replacing_folder(other) as partial:
+        (partial / "dict.txt").write_text("new")
+    assert other.is_symlink() and [p.name for p in target.iterdir()] == ["dict.txt"]
+    names = sorted(p.name for p in tmp_path.rglob("*"))
+    assert names == ["RTE", "RTE", "dict.txt", "link.json", "real.json", "scratch"]
+
+
+def test_what_is_no_file_is_written_into(tmp_path):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(Path(pipe).read_text)
+        with replacing(pipe) as temporary, open(temporary, "w") as file:
+            file.write("through")
+        assert read.result(timeout=60) == "through"
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
 
 
 def test_a_folder_that_takes_no_files_is_our_error():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -77,6 +78,10 @@ def run(args: argparse.Namespace) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     if args.mirror and not (args.download or args.list_downloads):
         raise DwtError("--mirror: expected it beside --download; add that")
+    if args.mirror and not re.match(r"(https?://[^\[\]]+|file:)", args.mirror):
+        raise DwtError(
+            f"--mirror: expected an address, http://…, https://… or file:///…, got {args.mirror}"
+        )
     if args.bpe == "gpt2" and args.bpe_dir is None:
         args.bpe_dir = "gpt2_bpe"
     bpe_dir = args.bpe_dir if args.bpe == "gpt2" else None

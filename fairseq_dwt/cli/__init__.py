@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
+        _check_output(args)
         return command(args)
     except DwtError as error:
         return _failed(args.name, f"error: {error}")
@@ -32,6 +33,21 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _failed(args.name, "interrupted; unfinished files were removed")
         return 130
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse to write over what is read (DwtError)."""
+    target = getattr(args, "output", None)
+    if not target or not os.path.isfile(target):
+        return
+    for option, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            read = option != "output" and isinstance(path, str) and os.path.isfile(path)
+            if read and os.path.samefile(path, target):
+                raise DwtError(
+                    f"--output: expected another file than the one of {option}, got {target}, "
+                    "which would be lost; write elsewhere"
+                )
 
 
 def _failed(name: str, message: str) -> int:

@@ -13,6 +13,7 @@ from ..delta.delta import DTYPES, Delta, export, merge
 from ..delta.recipe import RecipeDelta, export_recipe, is_recipe, merge_recipe, save_merged
 from ..delta.verify import moved_outside
 from ..errors import DwtError
+from ..files import replacing
 from ..glue.bpe import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
 from ..glue.suite import glue_task, task_of_folder
@@ -60,7 +61,7 @@ def add_commands(add: Add) -> None:
     predict.add_argument("--task", help="GLUE task: number of sentences, STS-B's range of scores")
     predict.add_argument("--input", help="file to read, one example a line [standard input]")
     predict.add_argument("-o", "--output", help="file to write [standard output]")
-    predict.add_argument("--scores", action="store_true", help="probability of each label too")
+    predict.add_argument("--scores", action="store_true", help="label=probability of each too")
     running(predict)
     add_encoder_options(predict)
 
@@ -88,6 +89,10 @@ def _verify(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     ends_in(args.output, ".safetensors")
     pretrained, state = open_pretrained(args.init), load_checkpoint(args.tuned)
+    if (state.get("extra_state") or {}).get("ema"):
+        print(
+            f"{args.tuned}: its moving average (EMA) is left out; the trained weights are exported"
+        )
     # fairseq-train calls the task's setting "task", Hydra "_name"
     task_of_run = {section(state, "task").get(name) for name in ("_name", "task")}
     recipe = "ticket" in state and "sentence_prediction" not in task_of_run
@@ -184,8 +189,6 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from ..files import replacing
-
     if args.glue_test is not None:
         return _submit(args)
     if len(args.delta) != 1:
@@ -201,24 +204,28 @@ def _predict(args: argparse.Namespace) -> int:
         )
     examples = read_examples(args.input, sentences, known.labels, regression)
     predictor, (delta,) = _predictor(args)
-    predictions = predictor(delta, examples, progress=sys.stderr.isatty())
     scale = 1.0 if task is None else task.scale
 
-    def write(file: TextIO) -> None:
+    def write(file: TextIO) -> int:
+        predictions = predictor(delta, examples, progress=sys.stderr.isatty())
         for prediction in predictions:
             fields = [prediction.label]
-            if delta.settings["regression_target"]:
+            if regression:
                 fields = [f"{scale * prediction.scores.item():.6g}"]
             elif args.scores:
-                fields += [f"{score:.6f}" for score in prediction.scores.tolist()]
+                names = delta.labels or map(str, range(delta.num_classes))
+                scored = zip(names, prediction.scores.tolist())
+                fields += [f"{label}={score:.6f}" for label, score in scored]
             file.write("\t".join(fields) + "\n")
+        return len(predictions)
 
     if args.output is None:
         write(sys.stdout)
         return 0
+    # opened first: that it cannot be written shows before the work
     with replacing(args.output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        write(file)
-    print(f"wrote {args.output}: {len(predictions)} lines")
+        number = write(file)
+    print(f"wrote {args.output}: {number} lines")
     return 0
 
 
@@ -254,15 +261,16 @@ def _submit(args: argparse.Namespace) -> int:
             raise DwtError(f"{path}: expected one delta of {task.folder}, got two; name one")
         tasks[task.name] = (task, delta, list(test_sets(task, args.glue_test)))
     files = {}
-    for task, delta, sets in tasks.values():
-        for name, examples in sets:
-            found = predictor(delta, examples, progress=sys.stderr.isatty())
-            files[name] = text_of(
-                task,
-                [task.scale * p.scores.item() if task.regression else p.label for p in found],
-            )
-            print(f"{name}: {len(found):,} predictions")
-    missing = write_submission(args.output, files)
+    with replacing(args.output) as temporary:  # first, as above
+        for task, delta, sets in tasks.values():
+            for name, examples in sets:
+                found = predictor(delta, examples, progress=sys.stderr.isatty())
+                files[name] = text_of(
+                    task,
+                    [task.scale * p.scores.item() if task.regression else p.label for p in found],
+                )
+                print(f"{name}: {len(found):,} predictions")
+        missing = write_submission(temporary, files)
     print(f"wrote {args.output}")
     if missing:
         print(f"the server also wants {', '.join(missing)}: add the deltas or test sets they need")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 from ..glue.bpe import add_encoder_options, make_encoder
@@ -59,5 +60,8 @@ def _export_hf(args: argparse.Namespace) -> int:
     print(f"wrote {args.output}")
     for note in notes:
         print(note)
-    print(f"next, in Python: transformers.AutoModel.from_pretrained({args.output!r})")
+    with open(os.path.join(args.output, "config.json"), encoding="utf-8") as file:
+        (written,) = json.load(file)["architectures"]
+    auto = f"AutoModelFor{written.partition('For')[2]}"
+    print(f"next, in Python: transformers.{auto}.from_pretrained({args.output!r})")
     return 0

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..checkpoint import Pretrained, Tuned
 from ..errors import DwtError
-from ..model.names import head_name, named_matrices
-from ..model.roberta import FUNCTION, SIZES
+from ..model.names import ENCODER, head_name, named_matrices
+from ..model.roberta import FUNCTION, SIZES, empty_lm_head
 from ..ticket import AnyTicket
 from ..ticket.part import Part
 from ..version import __version__
@@ -202,7 +202,8 @@ def export(
             f"others in {len(moved)} tensors ({names}); name the ticket that it was trained in"
         )
     for key in (*SIZES, *FUNCTION):
-        got, expected = tuned.model_settings.get(key), pretrained.settings.get(key)
+        got = tuned.model_settings.get(key)
+        expected = pretrained.settings.get(key, FUNCTION.get(key))
         if got is not None and expected is not None and got != expected:
             raise DwtError(
                 f"{tuned.path}: {key}: expected {expected!r} as in {pretrained.path}, got {got!r}; "
@@ -247,6 +248,8 @@ def export(
 def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> dict[str, Tensor]:
     """The state dict that ``delta`` was exported from, bit for bit.
 
+    Of a base without a language-model head it has an empty one.
+
     Args:
         pretrained: the base.
         delta: of a task trained on it.
@@ -263,7 +266,10 @@ def merge(pretrained: Pretrained, delta: Delta, where: str = "delta") -> dict[st
     delta.check_width(pretrained.settings["encoder_embed_dim"], where)
     tied: dict[int, Tensor] = {}
     merged = {}
-    for name, init in {**pretrained.tensors, **pretrained.lm_head}.items():
+    words = pretrained.tensors[f"{ENCODER}embed_tokens.weight"]
+    # fairseq loads no file without one
+    lm_head = pretrained.lm_head or {**empty_lm_head(words), "encoder.lm_head.weight": words}
+    for name, init in {**pretrained.tensors, **lm_head}.items():
         # the LM head shares the token embeddings
         if init.data_ptr() in tied and tied[init.data_ptr()].shape == init.shape:
             merged[name] = tied[init.data_ptr()]

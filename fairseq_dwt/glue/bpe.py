@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -85,6 +86,10 @@ class Items:
     lengths: np.ndarray
 
 
+#: Tokens that no merge makes: ``<|endoftext|>``.
+_SPECIAL = re.compile(r"<.*>|\[.*\]|madeupword\d+")
+
+
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     """The options that name a pre-trained model's tokens."""
     parser.add_argument("--bpe", choices=("gpt2", "sentencepiece", "bert"), default="gpt2")
@@ -147,7 +152,22 @@ def gpt2_encoder(encoder_json: str | Path, vocab_bpe: str | Path) -> Encoder:
             f"{vocab_bpe} does not fit {encoder_json}: {error}; take both files from the same model"
         ) from error
 
+    _check_merged(vocabulary, merges, vocab_bpe)
     return Encoder(_ids(tokenizer), [str(id) for id in range(max(vocabulary.values()) + 1)])
+
+
+def _check_merged(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], path: Path
+) -> None:
+    """Refuse merges that do not make the vocabulary's tokens (DwtError), as of a file cut short."""
+    made = {left + right for left, right in merges}
+    unmade = [t for t in vocabulary if len(t) > 1 and t not in made and not _SPECIAL.fullmatch(t)]
+    if unmade:
+        raise DwtError(
+            f"{path}: expected merges that make each token of encoder.json, {len(unmade):,} are "
+            f"made by none (the first is {unmade[0]!r}); the file is cut short, or another "
+            "model's: fetch it again"
+        )
 
 
 def bert_encoder(vocab_file: str | Path, cased: bool = False) -> Encoder:

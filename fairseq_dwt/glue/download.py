@@ -150,21 +150,23 @@ def download_task(
     Raises:
         DwtError: a file cannot be fetched, is another one, or lacks a part that the task needs.
     """
-    folder = Path(glue_dir) / task.folder
+    folder, downloads = Path(glue_dir) / task.folder, Path(glue_dir) / "downloads"
+    if task.name == "mnli":
+        diagnostics = Path(glue_dir) / "diagnostic" / "diagnostic.tsv"
+        if not diagnostics.exists():
+            found = fetch(GLUE_FILES[task.folder][1], downloads, base)
+            with replacing(str(diagnostics)) as temporary:
+                shutil.copyfile(found, temporary)
     if folder.exists():
         note(f"{folder} is there already, not downloaded")
         return
-    archives = [fetch(file, Path(glue_dir) / "downloads", base) for file in GLUE_FILES[task.folder]]
+    archives = [fetch(file, downloads, base) for file in GLUE_FILES[task.folder]]
     with replacing_folder(folder) as partial:
         if task.name == "mrpc":
             train, test, dev_ids = archives
             rebuild_mrpc(train, test, dev_ids, partial)
         else:
             _extract(archives[0], task, partial)
-    if task.name == "mnli":
-        diagnostics = Path(glue_dir) / "diagnostic" / "diagnostic.tsv"
-        with replacing(str(diagnostics)) as temporary:
-            shutil.copyfile(archives[1], temporary)
     note(f"wrote {folder}")
 
 
@@ -176,9 +178,12 @@ def download_bpe(
     Raises:
         DwtError: see `download_task`.
     """
-    missing = [file for file in BPE_FILES if not (Path(bpe_dir) / file.name).exists()]
-    for file in missing:
-        note(f"wrote {fetch(file, Path(bpe_dir), base)}")
+    for file in BPE_FILES:
+        path = Path(bpe_dir) / file.name
+        if not path.exists():
+            note(f"wrote {fetch(file, Path(bpe_dir), base)}")
+        elif sha256(path) != file.sha256:
+            note(f"{path} is there already, and is not fairseq's own: used as it is")
 
 
 def by_hand(

@@ -55,7 +55,6 @@ def export_folder(
     pretrained, tuned = Pretrained(checkpoint, state), Tuned(checkpoint, state)
     words = pretrained.tensors[f"{ENCODER}embed_tokens.weight"]
     _check_settings(pretrained)
-    separator = tuned.settings.get("separator_token") if _has_head(tuned) else None
     found = tokens_of(
         dictionary,
         words.shape[0],
@@ -63,7 +62,7 @@ def export_folder(
         model_type,
         cased,
         pretrained.settings["max_positions"],
-        two_separators=separator is not None,
+        _separators(tuned),
     )
     family = FAMILIES[found.model_type]
     config = {**_config(family, pretrained, tuned), **found.special_ids}
@@ -82,6 +81,28 @@ def export_folder(
         f"LayerNorm: epsilon is {EPSILON:g} in fairseq and 1e-12 in every DistilBERT; results "
         "differ by what that makes (docs/deltas.md, Hugging Face)"
     ]
+
+
+def _separators(tuned: Tuned) -> int | None:
+    """How many </s> stand between two sentences, as the head was trained; None where it has none.
+
+    Raises:
+        DwtError: rows that begin or are separated as in none of Hugging Face's models.
+    """
+    told = tuned.settings
+    if not _has_head(tuned) or "separator_token" not in told:
+        return None
+    separator = told["separator_token"]
+    for name, got, expected in (
+        ("init_token", told.get("init_token"), (0,)),
+        ("separator_token", separator, (None, 2)),
+    ):
+        if got not in expected:
+            raise DwtError(
+                f"{tuned.path}: {name}: expected {' or '.join(map(str, expected))}, got {got}; "
+                "Hugging Face's models read no rows that are made so"
+            )
+    return None if tuned.sentences == 1 else 1 if separator is None else 2
 
 
 def _has_head(tuned: Tuned) -> bool:

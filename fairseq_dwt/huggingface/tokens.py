@@ -41,7 +41,7 @@ def tokens_of(
     model_type: str | None,
     cased: bool,
     max_positions: int,
-    two_separators: bool,
+    separators: int | None = None,
 ) -> Tokens:
     """The tokenizer of a model.
 
@@ -52,10 +52,12 @@ def tokens_of(
         model_type: one of the families; None chooses.
         cased: word pieces keep case.
         max_positions: of the model.
-        two_separators: pairs of sentences were trained with two </s> between them.
+        separators: how many </s> between two sentences the model was trained with; None: as many
+            as those of its class.
 
     Raises:
-        DwtError: the vocabulary's files do not belong together, or are none of ``model_type``.
+        DwtError: the vocabulary's files do not belong together, or are none of ``model_type``, or
+            its tokenizer separates no pairs so.
     """
     symbols = _read_symbols(dictionary, size)
     kinds = ("roberta",)
@@ -74,11 +76,20 @@ def tokens_of(
     config["model_max_length"] = max_positions
     plain = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     if FAMILIES[kind].bert:
-        return _bert(symbols, tokens["vocab_file"], kind, cased, max_positions, two_separators)
+        two = separators == 2
+        return _bert(symbols, tokens["vocab_file"], kind, cased, max_positions, two)
+    two = separators != 1
     if "vocab_file" in tokens:
-        return Tokens(kind, list(range(size)), _word_pieces(symbols, tokens, cased, config), plain)
+        files = _word_pieces(symbols, tokens, cased, two, config)
+        return Tokens(kind, list(range(size)), files, plain)
     if "sentencepiece_model" in tokens:
-        return _sentencepiece(symbols, tokens["sentencepiece_model"], kind, config)
+        return _sentencepiece(symbols, tokens["sentencepiece_model"], kind, two, config)
+    if not two:
+        raise DwtError(
+            "separator_token: expected 2, two </s> between two sentences as every RobertaTokenizer "
+            "of transformers puts them, got none, with which this head was trained; train it with "
+            "task.separator_token=2"
+        )
     return Tokens(kind, list(range(size)), _byte_level(symbols, tokens, config), plain)
 
 
@@ -171,11 +182,14 @@ def _bert(
 
 
 def _word_pieces(
-    symbols: Sequence[str], tokens: Mapping[str, str], cased: bool, config: dict[str, Any]
+    symbols: Sequence[str],
+    tokens: Mapping[str, str],
+    cased: bool,
+    two: bool,
+    config: dict[str, Any],
 ) -> dict[str, Any]:
     """Word pieces in a RoBERTa's numbers."""
     from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import RobertaProcessing
 
     index_of = {symbol: index for index, symbol in enumerate(symbols)}
     pieces = _read_pieces(tokens["vocab_file"])
@@ -194,20 +208,30 @@ def _word_pieces(
         mask_token=MASK,
         lowercase=not cased,
     )
-    tokenizer.post_processor = RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=False, add_prefix_space=False
-    )
+    tokenizer.post_processor = _between({"<s>": 0, "</s>": 2}, two)
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     return {"tokenizer.json": tokenizer.to_str(), "tokenizer_config.json": config}
 
 
-def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: dict[str, Any]) -> Tokens:
+def _between(ids: Mapping[str, int], two: bool) -> Any:
+    """``<s> A </s> B </s>``, or with two </s> in the middle."""
+    from tokenizers.processors import TemplateProcessing
+
+    return TemplateProcessing(
+        single="<s> $A </s>",
+        pair=f"<s> $A </s>{' </s>' if two else ''} $B </s>",
+        special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")],
+    )
+
+
+def _sentencepiece(
+    symbols: Sequence[str], path: str, kind: str, two: bool, config: dict[str, Any]
+) -> Tokens:
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
     from tokenizers.normalizers import Precompiled
     from tokenizers.pre_tokenizers import Metaspace, WhitespaceSplit
     from tokenizers.pre_tokenizers import Sequence as Steps
-    from tokenizers.processors import TemplateProcessing
 
     data = Path(path).read_bytes()
     pieces = parse(data, path)
@@ -220,14 +244,11 @@ def _sentencepiece(symbols: Sequence[str], path: str, kind: str, config: dict[st
     if pieces.table:
         tokenizer.normalizer = Precompiled(pieces.table)
     tokenizer.pre_tokenizer = Steps([WhitespaceSplit(), Metaspace("▁", "always")])
-    tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")],
-    )
+    tokenizer.post_processor = _between(ids, two)
     tokenizer.add_special_tokens([*SPECIAL, MASK])
     name = "CamembertTokenizer" if kind == "camembert" else "XLMRobertaTokenizer"
-    config["tokenizer_class"] = name
+    # transformers' own classes put two, whatever the file says
+    config["tokenizer_class"] = name if two else "PreTrainedTokenizerFast"
     files = {
         SENTENCEPIECE: data,
         "tokenizer.json": tokenizer.to_str(),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import DwtError
 from ..files import read_safetensors
+from ..model.roberta import empty_lm_head
 from .families import ENCODER, EPSILON, Family
 from .jsons import read_json
 
@@ -123,7 +124,7 @@ def encoder_tensors(
     twin = found.pop(f"{family.lm_head['weight'][: -len('weight')]}bias", None)
     if twin is not None and not torch.equal(lm_head.setdefault("encoder.lm_head.bias", twin), twin):
         raise DwtError(f"{folder}: expected one bias of the language-model head, got two others")
-    empty = _empty_lm_head(words)
+    empty = empty_lm_head(words)
     if not lm_head:
         notes.append("the folder has no language-model head; zeros were written in its place")
         lm_head = empty
@@ -176,17 +177,6 @@ def _fold_positions(
     if family.offset == 0:
         positions = torch.cat([positions.new_zeros(2, positions.shape[1]), positions])
     tensors[name] = positions
-
-
-def _empty_lm_head(words: Tensor) -> dict[str, Tensor]:
-    size, width = words.shape
-    return {
-        "encoder.lm_head.dense.weight": words.new_zeros(width, width),
-        "encoder.lm_head.dense.bias": words.new_zeros(width),
-        "encoder.lm_head.layer_norm.weight": words.new_ones(width),
-        "encoder.lm_head.layer_norm.bias": words.new_zeros(width),
-        "encoder.lm_head.bias": words.new_zeros(size),
-    }
 
 
 def _check_sizes(

@@ -22,15 +22,16 @@ SIZES = (
     "max_positions",
 )
 #: Settings that change what the same tensors compute. Dropouts are not here: a user may choose.
-FUNCTION = (
-    "activation_fn",
-    "pooler_activation_fn",
-    "encoder_normalize_before",
-    "encoder_learned_pos",
-    "layernorm_embedding",
-    "no_token_positional_embeddings",
-    "untie_weights_roberta",
-)
+#: With what fairseq takes where a file does not say.
+FUNCTION = {
+    "activation_fn": "gelu",
+    "pooler_activation_fn": "tanh",
+    "encoder_normalize_before": False,
+    "encoder_learned_pos": True,
+    "layernorm_embedding": True,
+    "no_token_positional_embeddings": False,
+    "untie_weights_roberta": False,
+}
 _KNOWN = re.compile(
     re.escape(ENCODER)
     + r"(version|(embed_tokens|embed_positions|layernorm_embedding|layer_norm|"
@@ -150,7 +151,7 @@ def settings_of(
     Raises:
         DwtError: the two contradict each other, or the number of heads cannot be told.
     """
-    settings = {name: saved[name] for name in SIZES + FUNCTION if saved.get(name) is not None}
+    settings = {name: saved[name] for name in (*SIZES, *FUNCTION) if saved.get(name) is not None}
     for name, size in _sizes(tensors, matrices).items():
         if settings.setdefault(name, size) != size:
             raise DwtError(
@@ -182,6 +183,22 @@ def _sizes(tensors: Mapping[str, Tensor], matrices: Sequence[Matrix]) -> dict[st
         # fairseq counts positions from padding_idx + 1 = 2
         sizes["max_positions"] = positions.shape[0] - 2
     return sizes
+
+
+def empty_lm_head(words: Tensor) -> dict[str, Tensor]:
+    """A language-model head that says nothing, for files of which fairseq expects one.
+
+    Args:
+        words: token embeddings, (vocabulary, embed_dim), which share its weight.
+    """
+    size, width = words.shape
+    return {
+        "encoder.lm_head.dense.weight": words.new_zeros(width, width),
+        "encoder.lm_head.dense.bias": words.new_zeros(width),
+        "encoder.lm_head.layer_norm.weight": words.new_ones(width),
+        "encoder.lm_head.layer_norm.bias": words.new_zeros(width),
+        "encoder.lm_head.bias": words.new_zeros(size),
+    }
 
 
 def keep_own_lm_head(model: nn.Module) -> None:

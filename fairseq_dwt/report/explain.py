@@ -78,9 +78,7 @@ def reasons_table(compared: Mapping[int, Mapping[str, Similarity]]) -> Table:
 
 
 def _of_matrix(found: Reasons, matrix: Matrix, ticket: Ticket, k: int) -> Table:
-    speak = {
-        reason: scores[matrix.name] for reason, scores in found.items() if matrix.name in scores
-    }
+    speak = _of(found, matrix)
     rows = []
     for column in ticket.top(k).matrices[matrix.name].columns:
         name = "b" if column == matrix.in_features else str(column)
@@ -105,9 +103,7 @@ def _rank(values: Tensor, column: int) -> int:
 
 def _picture(found: Reasons, ticket: Ticket, matrix: Matrix) -> Figure:
     """Each reason over the dimensions of one matrix; the ticket's columns stand out."""
-    speak = {
-        reason: scores[matrix.name] for reason, scores in found.items() if matrix.name in scores
-    }
+    speak = _of(found, matrix)
     entry = ticket.top(3).matrices.get(matrix.name)
     columns = () if entry is None else entry.columns
 

@@ -241,7 +241,7 @@ def set_shape(model: DictConfig | argparse.Namespace, pretrained: Pretrained) ->
         if isinstance(model, argparse.Namespace)
         else {str(key): model[key] for key in model}
     )
-    for name in SIZES + FUNCTION:
+    for name in (*SIZES, *FUNCTION):
         if name not in pretrained.settings:
             continue
         value, typed = pretrained.settings[name], given.get(name)

@@ -52,13 +52,21 @@ def evaluate(
     """
     state = load_checkpoint(checkpoint)
     tuned, weights = Tuned(checkpoint, state), Pretrained(checkpoint, state)
+    regression = bool(tuned.settings.get("regression_target"))
+    if task.regression != regression:
+        raise DwtError(
+            f"--task: expected a task of {'numbers' if regression else 'classes'} as {checkpoint} "
+            f"was trained on, got {task.folder}; correct it"
+        )
     model, name = load_roberta(weights, device, dtype), _head_name(tuned)
-    add_head(model, name, heads_of(tuned.tensors)[name], checkpoint)
+    head = heads_of(tuned.tensors)[name]
+    add_head(model, name, head, checkpoint)
     model.eval()
 
-    known = {"num_classes", "init_token", "separator_token", "regression_target", "max_positions"}
+    known = {"init_token", "separator_token", "regression_target", "max_positions"}
     known |= {"shorten_method", "shorten_data_split_list"}
     settings = {key: tuned.settings[key] for key in known if tuned.settings.get(key) is not None}
+    settings["num_classes"] = len(head["out_proj.weight"])
     config = SentencePredictionConfig(**{**settings, "data": data, "no_shuffle": True})
     # a random crop is of the run's seed
     config.seed = int(tuned.settings.get("seed") or 1)

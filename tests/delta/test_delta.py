@@ -118,13 +118,22 @@ def test_refuses_values_that_the_precision_of_training_does_not_have(pretrained,
         Tuned(path)
 
 
-def test_refuses_another_function_of_the_same_tensors(pretrained, tmp_path):
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"encoder_attention_heads": 4}, "encoder_attention_heads: expected 2 .* got 4"),
+        # of which the base's file says nothing: fairseq takes tanh
+        ({"pooler_activation_fn": "relu"}, "pooler_activation_fn: expected 'tanh' .* got 'relu'"),
+    ],
+)
+def test_refuses_another_function_of_the_same_tensors(told, expected, pretrained, tmp_path):
     ticket = tickets(pretrained)["one column"]
     path = fine_tuned(pretrained, ticket, tmp_path / "tuned.pt")
     state = torch.load(path)
-    state["cfg"]["model"] = {"encoder_attention_heads": 4}
+    state["cfg"]["model"] = told
     torch.save(state, path)
-    with pytest.raises(DwtError, match="encoder_attention_heads: expected 2 .* got 4"):
+    pretrained.settings.pop("pooler_activation_fn", None)
+    with pytest.raises(DwtError, match=expected):
         export(pretrained, Tuned(path), ticket, ["a", "b"])
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from argparse import Namespace
 from pathlib import Path
@@ -74,8 +75,12 @@ def test_gpt2_equals_fairseq_on_real_text(real_dir):
 def test_gpt2_merges_are_read_as_fairseq_reads_them(bpe_dir, tmp_path):
     """fairseq skips the first line whatever it says, and what follows the last line break."""
     lines = (bpe_dir / "vocab.bpe").read_text(encoding="utf-8").split("\n")
-    (tmp_path / "encoder.json").write_bytes((bpe_dir / "encoder.json").read_bytes())
-    (tmp_path / "vocab.bpe").write_text("\n".join(lines[1:40]), encoding="utf-8")
+    text = "\n".join(["d o", *lines[1:40]])
+    (tmp_path / "vocab.bpe").write_text(text, encoding="utf-8")
+    made = {line.replace(" ", "") for line in lines[1:39]}
+    vocabulary = json.loads((bpe_dir / "encoder.json").read_text(encoding="utf-8"))
+    kept = {token: index for token, index in vocabulary.items() if len(token) == 1 or token in made}
+    (tmp_path / "encoder.json").write_text(json.dumps(kept), encoding="utf-8")
     _same_as_fairseq_gpt2(tmp_path, ["the dog saw the old city , because"])
 
 
@@ -96,6 +101,16 @@ def broken_bpe(bpe_dir, tmp_path):
     for name in ("encoder.json", "vocab.bpe"):
         (tmp_path / name).write_bytes((bpe_dir / name).read_bytes())
     return tmp_path
+
+
+def test_merges_that_are_cut_short_are_refused(broken_bpe):
+    """The rest of a sentence would be split into other tokens, without a word."""
+    path = broken_bpe / "vocab.bpe"
+    whole = path.read_bytes()
+    for cut in (whole[:-1], whole[: len(whole) // 2], b""):
+        path.write_bytes(cut)
+        with pytest.raises(DwtError, match="vocab.bpe: expected merges that make each token"):
+            gpt2_encoder(broken_bpe / "encoder.json", path)
 
 
 @pytest.mark.parametrize(

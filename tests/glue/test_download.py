@@ -219,6 +219,13 @@ def test_download_and_preprocess_all(
     assert not (tmp_path / "escaped.tsv").exists() and not list(Path().rglob("raw.txt"))
     assert command([*arguments, "--overwrite"]) == 0
     assert "CoLA is there already, not downloaded" in capsys.readouterr().out
+    # MNLI of one's own, or a kill between the two: the diagnostic set is missing
+    os.unlink("glue_data/diagnostic/diagnostic.tsv")
+    dictionary = Path("gpt2_bpe/dict.txt")
+    dictionary.write_bytes(dictionary.read_bytes().replace(b" ", b" 0", 1))
+    assert command([*arguments, "--overwrite"]) == 0
+    assert Path("glue_data/diagnostic/diagnostic.tsv").is_file()
+    assert "dict.txt is there already, and is not fairseq's own" in capsys.readouterr().out
 
 
 def test_a_task_without_its_archive_is_not_there(mirror, server, tmp_path):
@@ -272,3 +279,9 @@ def test_the_bpe_of_the_table_is_the_real_one(real_dir):
 def test_a_mirror_needs_a_download(command, capsys):
     assert command(["--task", "rte", "--mirror", "file:///x"]) == 1
     assert "--mirror: expected it beside --download" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mirror", ["example.org/glue", "http://[bad", "ftp://example.org"])
+def test_a_mirror_is_an_address(mirror, command, capsys):
+    assert command(["--task", "rte", "--download", "--mirror", mirror]) == 1
+    assert "--mirror: expected an address" in capsys.readouterr().err

@@ -103,8 +103,10 @@ print(json.dumps(rows))
     assert len(lines) == len(rows) == 16
     for line, (_, _, label, scores) in zip(lines, rows):
         assert line[0] == label
-        assert [float(score) for score in line[1:]] == pytest.approx(scores, abs=2e-6)
-    first = [float(line[1]) for line in lines]
+        found = dict(score.split("=") for score in line[1:])
+        assert found[label] == max(found.values())
+        assert [float(score) for score in found.values()] == pytest.approx(scores, abs=2e-6)
+    first = [float(line[1].split("=")[1]) for line in lines]
     assert max(first) - min(first) > 0.01  # or nothing was tested
 
     # from standard input, in a process of its own; a file is written whole

@@ -71,6 +71,7 @@ def test_what_is_refused(train, small, tmp_path, capsys):
         ([best, "--task", "mrpc", "--data", swapped], "in their order"),
         ([small.init, "--task", "mrpc", "--data", small.data], "one classification head, got 0"),
         ([best, "--task", "mrpc", "--data", small.data, "--batch-size", "0"], "--batch-size"),
+        ([best, "--task", "sts-b", "--data", small.data], "expected a task of classes as"),
         ([best, "--task", "mrpc", "--data", small.data, "--device", "abacus"], "--device"),
     ):
         assert main(["evaluate", *command]) == 2

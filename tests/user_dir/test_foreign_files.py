@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from fairseq.models.roberta import RobertaModel
 
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.cli import main
@@ -64,4 +67,8 @@ def test_every_command_takes_it(foreign, small, train, tmp_path, capsys):
         ["evaluate", f"{folder}/checkpoint_last.pt", "--task", "mrpc", "--data", small.data],
     ):
         assert main(command) == 0, (command, capsys.readouterr())
+    # fairseq loads it, strictly: also of a base without a language-model head
+    shutil.copy(f"{small.data}/input0/dict.txt", tmp_path)
+    shutil.copytree(small.data, tmp_path / "data")
+    RobertaModel.from_pretrained(str(tmp_path), "merged.pt", str(tmp_path / "data"), bpe="bytes")
     assert Pretrained(foreign).fingerprint == Pretrained(small.init).fingerprint
