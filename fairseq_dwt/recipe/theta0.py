@@ -25,8 +25,8 @@ from ..errors import DwtError
 from ..model.anatomy import Anatomy
 from ..model.names import is_head, is_layer, ticket_matrices
 from ..model.roberta import is_copy
-from ..run.config import check_start
 from ..run.folder import CHECKPOINT_LAST
+from ..run.start import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def file_of(root: DictConfig) -> tuple[str, bool]:
     """The file of θ0, and whether the model's own build reads it.
 
     Raises:
-        DwtError: none is named, or more than one; see :func:`~fairseq_dwt.run.config.check_start`.
+        DwtError: none is named, or more than one; see :func:`~fairseq_dwt.run.start.check_start`.
     """
     checkpoint, model = root.checkpoint, root.model
     check_start(checkpoint)

@@ -29,6 +29,7 @@ from ..run.folder import hold
 from ..run.precision import settle_precision
 from ..run.progress import TimeLeft
 from ..run.resume import check_precision, early_stopping_state, resume
+from ..run.start import pretrained_file
 from ..train import halves
 from ._scored import ScoredConfig, ScoredTask
 
@@ -93,7 +94,7 @@ class FromPretrainedTask(ScoredTask):
         config.resolve_paths(root, cfg.cwd or config.users_folder())
         with open_dict(cfg):  # type: ignore[arg-type]
             cfg.data = root.task.data
-        pretrained = Pretrained(config.pretrained_file(root))
+        pretrained = Pretrained(pretrained_file(root))
         # fairseq's build_model gives this to the model
         cfg.max_positions = pretrained.settings["max_positions"]
         check_data(cfg, root.dataset, pretrained)

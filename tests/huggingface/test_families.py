@@ -136,41 +136,6 @@ def test_classifier_logits_there_and_back(kind, spm, tmp_path):
     assert before["input_ids"] == after["input_ids"]
 
 
-def separated(path, told):
-    """The checkpoint as if it had been trained on other rows."""
-    state = torch.load(path, weights_only=False)
-    state["cfg"]["task"].update(told)
-    torch.save(state, path)
-
-
-@pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "camembert"])
-def test_pairs_are_separated_as_the_head_was_trained(number, kind, spm, tmp_path):
-    """A BERT's word pieces in a RoBERTa's numbers, where no --model-type is given."""
-    save(tmp_path / "hf", kind, spm, head=True)
-    path = str(tmp_path / "out" / "model.pt")
-    import_folder(str(tmp_path / "hf"), path)
-    separated(path, {"separator_token": None if number == 1 else 2})
-    options = tokenizer_options(kind, tmp_path / "out", named=False)
-    assert main(["export-hf", path, *options, "-o", str(tmp_path / "back")]) == 0
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "back"))
-    first, last = (tokenizer(text)["input_ids"] for text in TEXT[:2])
-    middle = [tokenizer.sep_token_id] * number
-    assert tokenizer(*TEXT[:2])["input_ids"] == [*first[:-1], *middle, *last[1:]]
-
-
-@pytest.mark.parametrize("told", [{"separator_token": 4}, {"init_token": None}])
-def test_rows_of_another_make_are_refused(told, spm, tmp_path, capsys):
-    save(tmp_path / "hf", "bert", spm, head=True)
-    path = str(tmp_path / "out" / "model.pt")
-    import_folder(str(tmp_path / "hf"), path)
-    separated(path, told)
-    command = ["export-hf", path, *tokenizer_options("bert", tmp_path / "out")]
-    assert main([*command, "-o", str(tmp_path / "back")]) == 2
-    assert f"{next(iter(told))}: expected" in capsys.readouterr().err
-    assert not (tmp_path / "back").exists()
-
-
 def test_cased_pieces_are_told_and_carried(spm, tmp_path, capsys):
     save(tmp_path / "hf", "bert", spm, cased=True)
     out = tmp_path / "out"

@@ -96,23 +96,6 @@ def test_import_of_a_classifier_and_back(vocabulary, tmp_path):
     assert tokenizers[1].mask_token_id == vocabulary["<mask>"]
 
 
-def test_bytes_with_one_separator_are_no_robertas(vocabulary, tmp_path, capsys):
-    save_hf(tmp_path / "hf", vocabulary, "RobertaForSequenceClassification")
-    path = str(tmp_path / "model.pt")
-    import_folder(str(tmp_path / "hf"), path)
-    state = torch.load(path, weights_only=False)
-    state["cfg"]["task"]["separator_token"] = None
-    torch.save(state, path)
-    command = ["export-hf", path, "--bpe-dir", str(tmp_path), "-o", str(tmp_path / "back")]
-    assert main(command) == 2
-    assert "separator_token: expected 2" in capsys.readouterr().err
-    assert not (tmp_path / "back").exists()
-    # of single sentences nothing is separated
-    state["task_state"] = {"sentences": 1}
-    torch.save(state, path)
-    assert main(command) == 0
-
-
 def test_a_masked_lm_survives_the_way_there_and_back(vocabulary, tmp_path):
     model = save_hf(tmp_path / "hf", vocabulary)
     path = str(tmp_path / "model.pt")

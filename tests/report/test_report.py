@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from fairseq_dwt.cli import main
 from fairseq_dwt.glue.predictions import DevPredictions
 from fairseq_dwt.report.figures import _pooled, mean_line
 from fairseq_dwt.report.page import write_report
-from fairseq_dwt.report.runs import Run, find_runs
+from fairseq_dwt.report.runs import Run
 from fairseq_dwt.report.scores import score_table, table_text
 from fairseq_dwt.report.sections import make_document
 from fairseq_dwt.report.structure import bias_layers, popular, skeleton
@@ -89,34 +88,6 @@ def test_report_of_real_runs(small, tmp_path, capsys):
         assert (tmp_path / "report" / name).is_file()
 
 
-def run_folder(folder, log="", save_dir=".", **more):
-    (folder / ".hydra").mkdir(parents=True)
-    settings = {
-        "task": {"_name": "ticket_finetune", "data": "d/RTE"},
-        "optimizer": {"_name": "adam"},
-        "checkpoint": {"best_checkpoint_metric": "loss", "save_dir": save_dir},
-        "optimization": {"lr": [0.001]},
-        "common": {"seed": 2},
-        **more,
-    }
-    (folder / ".hydra" / "config.yaml").write_text(json.dumps(settings))
-    (folder / "hydra_train.log").write_text(log)
-    return folder
-
-
-def test_the_best_loss_is_the_lowest(tmp_path):
-    losses = "".join(
-        f'[x][valid][INFO] - {{"valid_loss": "{loss}", "valid_num_updates": "{number}"}}\n'
-        for number, loss in enumerate((1.5, 1.07, 1.2), start=1)
-    )
-    (found,) = find_runs([str(run_folder(tmp_path / "a", losses))])
-    assert found.best == 1.07
-    worse = run("Full", 0, 1e-3, metric="loss", validations=[(1, 3.0)], maximize=False)
-    better = run("Full", 0, 1e-4, metric="loss", validations=[(1, 2.125)], maximize=False)
-    (row,) = score_table([worse, better])
-    assert row.cells["RTE"].lr == 1e-4 and str(row.cells["RTE"]) == "2.12†"
-
-
 def test_what_does_not_belong_together_is_not_averaged():
     small, large = run("Full", 60), run("Full", 90, pretrained=355_000_000)
     logged = run("Full", 0, metric="loss", validations=[(1, 1.5)], maximize=False)
@@ -141,83 +112,10 @@ def test_methods_stand_in_the_order_of_their_table():
     ]  # fmt: skip
 
 
-def test_each_run_is_found_once_and_other_folders_are_left_alone(tmp_path, capsys):
-    one = run_folder(tmp_path / "runs" / "one")
-    run_folder(tmp_path / "elsewhere")
-    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "runs" / "around").symlink_to(tmp_path / "runs")
-    other = tmp_path / "runs" / "another program" / ".hydra"
-    other.mkdir(parents=True)
-    (other / "config.yaml").write_text("db: {driver: mysql}\n")
-    (tmp_path / "runs" / "killed" / ".hydra").mkdir(parents=True)
-    (tmp_path / "runs" / "killed" / ".hydra" / "config.yaml").write_text("")
-    names = [os.path.basename(r.folder) for r in find_runs([str(one), str(tmp_path / "runs")])]
-    assert names == ["one", "linked"]
-    (other / "config.yaml").write_text("task: {data: [d\n")
-    assert main(["report", str(tmp_path / "runs"), "-o", str(tmp_path / "report")]) == 2
-    told = capsys.readouterr().err
-    assert "another program" in told and "expected the settings of a run" in told
-    assert not (tmp_path / "report").exists()
-
-
-def test_a_recipes_ticket_lies_with_its_checkpoints(tmp_path):
-    folder = run_folder(tmp_path / "a", save_dir="checkpoints", ticket={"file": "bitfit"})
-    (folder / "checkpoints").mkdir()
-    Ticket({"layers.0.fc1": Columns((4, 9), (9,))}, Origin("bitfit")).save(
-        str(folder / "checkpoints" / "ticket.json")
-    )
-    (found,) = find_runs([str(folder)])
-    assert found.method == "BitFit"
-
-
-def test_a_run_that_was_extended_and_killed_is_unfinished(tmp_path):
-    lines = ["[x][fairseq.trainer] - begin training epoch 1", "[x] - done training in 3.0 seconds"]
-    finished = run_folder(tmp_path / "a", "\n".join(lines))
-    extended = run_folder(tmp_path / "b", "\n".join([*lines, lines[0].replace("1", "2")]))
-    assert [r.finished for r in find_runs([str(finished), str(extended)])] == [True, False]
-
-
 def test_a_log_without_its_beginning_makes_no_stage_1():
     assert not run("Full", 50, trained=None).is_stage_1
     (row,) = score_table([run("Full", 50, trained=None)])
     assert str(row.cells["RTE"]) == "50.0†"
-
-
-def test_an_interrupted_run_is_reported_as_unfinished(tmp_path):
-    folder = tmp_path / "a"
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(
-        "task: {_name: ticket_finetune, data: d/RTE}\n"
-        "optimizer: {_name: dominant_ticket, ticket: random, k: 3}\n"
-        "checkpoint: {best_checkpoint_metric: accuracy}\n"
-        "optimization: {lr: [0.001]}\ncommon: {seed: 2}\n"
-    )
-    (found,) = find_runs([str(tmp_path)])
-    assert (found.method, found.task, found.best, found.finished) == (
-        "?",
-        "RTE",
-        None,
-        False,
-    )
-    (folder / "hydra_train.log").write_text(
-        '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_accuracy": "61.5", '
-        '"valid_num_updates": "50"}\n'
-    )
-    (found,) = find_runs([str(tmp_path)])
-    assert found.best == 61.5 and not found.finished
-
-
-@pytest.mark.parametrize(("given", "method"), [("l1_lambda: 0.1", "L1"), ("file: random", "?")])
-def test_one_of_our_configs_with_a_recipes_settings_is_no_full_run(given, method, tmp_path):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "config.yaml").write_text(
-        "task: {_name: ticket_finetune, data: d/RTE}\n"
-        f"optimizer: {{_name: adam}}\nticket: {{{given}}}\n"
-        "checkpoint: {best_checkpoint_metric: accuracy}\n"
-        "optimization: {lr: [0.001]}\ncommon: {seed: 2}\n"
-    )
-    (found,) = find_runs([str(tmp_path)])
-    assert found.method == method
 
 
 def test_a_score_is_computed_from_predictions_not_read_from_the_log():
