@@ -68,6 +68,7 @@ check: $(VENV)/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy $(wildcard benchmarks/*.py)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -42,7 +42,8 @@ LONGEST = 128
 def means(checkpoint: str, data: str, rows: int) -> dict[str, Tensor]:
     """``{matrix name: mean of each input over tokens}`` of the first rows of the dev set."""
     model = load_roberta(Pretrained(checkpoint))
-    modules, sums, hooks = dict(model.named_modules()), {}, []
+    sums: dict[str, tuple[Any, int]] = {}
+    modules, hooks = dict(model.named_modules()), []
     for layer, matrix in ticket_layers(parameter_shapes(model)).items():
 
         def see(_module: Any, inputs: tuple[Tensor], name: str = matrix.name) -> None:

@@ -55,6 +55,7 @@ def call(command: str, *args: str, log: str | None = None, plugin: bool = False)
     if not plugin:
         environment.pop("PYTHONPATH", None)
     path = os.path.join(os.path.dirname(sys.executable), command)
+    done: subprocess.CompletedProcess[Any]
     if log is None:
         done = subprocess.run([path, *args], capture_output=True, text=True, env=environment)
         said = done.stdout + done.stderr

@@ -18,6 +18,7 @@ import os
 import re
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ from fairseq_dwt.serving.model import load_roberta
 from fairseq_dwt.ticket import Origin, Ticket
 from fairseq_dwt.ticket.similarity import similarity
 
+MOMENTS: tuple[int, ...]
 MOMENTS = (1, 30, 60, 100, 150, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000, 2500, 3000)
 MOMENTS += (4000, 5000, 6000)
 MODEL = (
@@ -138,7 +140,7 @@ def _spread(values: dict[str, Tensor]) -> float:
     return statistics.median(ratios)
 
 
-def _share(gradients: dict[str, Tensor], k: int) -> float:
+def _share(gradients: Mapping[str, Tensor], k: int) -> float:
     """Which share of ‖∂L/∂W‖² is in the k columns with the largest: the mean of matrices."""
     return statistics.mean(float(g.topk(k).values.sum() / g.sum()) for g in gradients.values())
 

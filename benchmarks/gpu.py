@@ -65,7 +65,9 @@ def run_tests(out: str, cpu: bool) -> bool:
 
 def run_speed(part: str, out: str, cpu: bool) -> bool:
     """Every row of a part that has not been measured yet; False where one failed."""
-    size = dict(layers=2, width=64, inner=256, heads=4, device="cpu") if cpu else {"device": "cuda"}
+    size: dict[str, Any] = {"device": "cuda"}
+    if cpu:
+        size = dict(layers=2, width=64, inner=256, heads=4, device="cpu")
     shape = Shape(**{**SPEED[part], **size})
     path = os.path.join(out, f"{part}.json")
     found: dict[str, Any] = {"machine": machine(), "shape": asdict(shape), "rows": {}}

@@ -101,7 +101,7 @@ def main() -> None:
     base = AutoModelForSequenceClassification.from_pretrained(
         args.hf, num_labels=cfg.task.num_classes, dtype=torch.float32
     )
-    kinds = {"task_type": "SEQ_CLS", "target_modules": TARGETS}
+    kinds: dict[str, Any] = {"task_type": "SEQ_CLS", "target_modules": TARGETS}
     model = peft.get_peft_model(
         base, peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, **kinds)
     )

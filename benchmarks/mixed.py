@@ -13,6 +13,7 @@ and deltas are random; memory is that of the tensors that each way needs. Prints
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -130,7 +131,7 @@ def measure(tasks: int, arguments: argparse.Namespace) -> dict[str, Any]:
         for name, delta in zip(names, deltas):
             mixed.add(name, delta)
         mixed(tokens[:1], rows[:1])  # stacks what was added
-        taken["mixed"] = timed(lambda served=mixed: served(tokens, rows))
+        taken["mixed"] = timed(functools.partial(mixed, tokens, rows))
         mixed.close()
         for way, duration in taken.items():
             if turn:  # the first round warms up
@@ -139,7 +140,7 @@ def measure(tasks: int, arguments: argparse.Namespace) -> dict[str, Any]:
     return {**seconds, "MiB": {"mixed": served, "switching": one + kept, "merged": tasks * one}}
 
 
-def timed(function: Callable[[], None]) -> float:
+def timed(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

@@ -76,19 +76,19 @@ class Subject:
     def __init__(self, config: str, settings: list[str], seed: int):
         from fairseq import tasks, utils
 
-        from fairseq_dwt.run import first_batches
+        from fairseq_dwt.run.at_theta0 import train_batches
+        from fairseq_dwt.run.config import compose
+        from fairseq_dwt.run.first_batches import start_at
 
-        cfg = config.compose(
-            config, [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", *settings]
-        )
+        cfg = compose(config, [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", *settings])
         utils.set_torch_seed(seed)
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)
-        first_batches._start_at(self.model, self.task.pretrained.tensors)
+        start_at(self.model, self.task.pretrained)
         self.model.load_state_dict(self.task.pretrained.lm_head, strict=False)
         self.criterion: Any = self.task.build_criterion(cfg.criterion)
-        self.batches: Callable[[], Iterator[Any]] = lambda: first_batches._train_batches(
-            self.task, self.model
+        self.batches: Callable[[], Iterator[Any]] = lambda: train_batches(
+            self.task, self.model, cfg
         )
 
     def loss(self, sample: Any) -> Tensor:

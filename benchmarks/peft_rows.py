@@ -16,6 +16,7 @@ def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
     import peft
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
+    settings: dict[str, Any] = dict(num_labels=2, attn_implementation="sdpa")
     base = RobertaForSequenceClassification(
         RobertaConfig(
             vocab_size=VOCABULARY,
@@ -26,8 +27,7 @@ def _peft(shape: Shape, config: Callable[[Any], Any]) -> Row:
             max_position_embeddings=514,
             type_vocab_size=1,
             layer_norm_eps=1e-5,
-            num_labels=2,
-            attn_implementation="sdpa",
+            **settings,
         )
     )
     model = peft.get_peft_model(base, config(peft)).train().to(shape.device)

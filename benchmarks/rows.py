@@ -75,7 +75,7 @@ def _fairseq_row(
     from fairseq.optim.fp16_optimizer import FP16Optimizer
 
     model.to(device=shape.device, dtype=shape.dtype)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters: list[Any] = [p for p in model.parameters() if p.requires_grad]
     build = _fused_adam if fused else _fairseq_adam
     if shape.precision == "fp32":
         optimizer = inner = build(parameters)
@@ -184,7 +184,7 @@ def stage_1(shape: Shape, packed: bool = False) -> Row:
     row = _fairseq_row(model, shape, fused=True, extra=distance)
     with torch.no_grad():
         distance(model)
-    row.constants = [init for _, _, init in distance.covered]
+    row.constants = [init for _, _, init in distance.covered or []]
     return row
 
 

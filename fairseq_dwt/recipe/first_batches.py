@@ -6,7 +6,6 @@ import itertools
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
 from ..find.explain import Seen, look_at
-from ..find.forward import find_forward
-from ..find.oneshot import find_ticket
 from ..model.through_modules import use_modules
-from ..run.first_batches import FORWARD, OURS, log_settling, ranked, train_batches
+from ..run.at_theta0 import at_theta0, log_settling, ticket_of
+from ..run.first_batches import OURS
 from ..tasks.ticket_finetune import TicketFinetuneConfig
 from ..ticket import Ticket, origin_of
 from .inside import KEY, hold_statistics
 from .theta0 import Theta0, read
-
-#: Beyond any recipe's first updates.
-_LATE = 2**31
 
 
 def find_in_batches(
@@ -53,13 +48,9 @@ def find_in_batches(
         DwtError: too little data, or no finite gradients or inputs.
     """
     origin = origin_of(word, theta0.pretrained, seed=cfg.common.seed)
-    with _at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
-        given = (batches, origin, None, log_settling, theta0.anatomy.layers, ranked(k))
-        if word == FORWARD:
-            ticket, _ = find_forward(model, compute, *given)
-        else:
-            ticket, _ = find_ticket(model, loss, *given)
-    return ticket
+    layers = theta0.anatomy.layers
+    with at_theta0(cfg, task, model, criterion) as looking:
+        return ticket_of(word, model, looking, origin, k, None, iter, log_settling, layers)
 
 
 def look_with_run(
@@ -84,7 +75,7 @@ def look_with_run(
     use_modules(model)
     hold_statistics(model, theta0.anatomy.head)
     layers, pretrained = theta0.anatomy.layers, theta0.pretrained
-    with _at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
+    with at_theta0(cfg, task, model, criterion) as (loss, compute, batches):
         looked = on_batch(itertools.islice(batches, number))
         return look_at(model, layers, pretrained, loss, compute, looked)
 
@@ -147,66 +138,3 @@ def _as_our_task(cfg: DictConfig) -> None:
         cfg.task = OmegaConf.merge(ours, cfg.task, {"_name": OURS[0], "cwd": os.getcwd()})
         if cfg.criterion._name == "l1_to_init":
             cfg.criterion = cfg.criterion.wrapped_criterion
-
-
-@contextmanager
-def _at_theta0(
-    cfg: DictConfig, task: Any, model: torch.nn.Module, criterion: Any
-) -> Iterator[tuple[Callable[[Any], torch.Tensor], Callable[[Any], Any], Iterator[Any]]]:
-    """The mean loss of a batch, what runs the model on one, and the batches; on a GPU if any."""
-    gpu = torch.cuda.is_available() and not cfg.common.cpu
-    device = torch.device("cuda" if gpu else "cpu")
-
-    def loss(sample: Any) -> torch.Tensor:
-        optimizer = _Losses()
-        # the task's own step; what a recipe freezes for its first updates is looked at too
-        _, size, _ = task.train_step(there(sample), model, criterion, optimizer, _LATE)
-        return optimizer.total() / size
-
-    def compute(sample: Any) -> None:
-        drawn = np.random.get_state()
-        # the model's own flag alone, by which a criterion decides whether to score
-        model.training, model.train = True, lambda mode=True: model  # type: ignore[method-assign]
-        try:
-            with torch.random.fork_rng():
-                task.train_step(there(sample), model, criterion, _Losses(), _LATE)
-        finally:
-            del model.train
-            model.training = False
-            np.random.set_state(drawn)
-
-    def there(sample: Any) -> Any:
-        return utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
-
-    training, drawn = model.training, np.random.get_state()
-    model.to(device).train()
-    criterion.to(device).train()
-    try:
-        with torch.random.fork_rng():
-            utils.set_torch_seed(cfg.common.seed)
-            yield loss, compute, (b for b in train_batches(task, model, cfg) if b)
-    finally:
-        _set_num_updates(model, 0)
-        # what the run itself will load: some tasks fail where it is there already
-        task.datasets.pop(cfg.dataset.train_subset, None)
-        np.random.set_state(drawn)
-        model.train(training).cpu()
-        criterion.cpu()
-
-
-def _set_num_updates(model: Any, number: int) -> None:
-    if hasattr(model, "set_num_updates"):
-        model.set_num_updates(number)
-
-
-class _Losses:
-    """What a task takes for its optimizer: it keeps the losses, and steps nothing."""
-
-    def __init__(self) -> None:
-        self._losses: list[torch.Tensor] = []
-
-    def backward(self, loss: torch.Tensor) -> None:
-        self._losses.append(loss)
-
-    def total(self) -> torch.Tensor:
-        return torch.stack(self._losses).sum()

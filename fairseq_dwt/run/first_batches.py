@@ -18,21 +18,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.explain import Seen, look_at
-from ..find.forward import find_forward
-from ..find.oneshot import Settling, find_ticket
+from ..find.oneshot import Settling
 from ..glue.suite import task_of_folder
 from ..model.anatomy import anatomy_of
 from ..model.names import is_head
 from ..model.roberta import canonical_name
 from ..ticket import Ticket, origin_of
-from ..ticket.columns import RANKED_COLUMNS
 from . import folder
+from .at_theta0 import Looking, at_theta0, ticket_of
 from .resume import checkpoint_to_resume
 
 logger = logging.getLogger(__name__)
 
-#: The words that ``optimizer.ticket`` takes for a ticket of the run's own first batches.
-ONESHOT, FORWARD = "oneshot", "forward"
 #: Our tasks, whose configs say all that a run needs.
 OURS = ("ticket_finetune", "ticket_extract")
 
@@ -103,10 +100,10 @@ def look_with_config(
     Raises:
         DwtError: as :func:`ticket_of_config`.
     """
-    with _of_config(cfg) as (task, model), at_theta0(task, model, "explain") as (loss, compute):
-        layers, batches = anatomy_of(model).layers, train_batches(task, model, task.root)
-        batches = on_batch(itertools.islice(batches, number))
-        return look_at(model, layers, task.pretrained, loss, compute, batches)
+    with _of_config(cfg) as (task, model), _of_task(task, model, "explain") as looking:
+        loss, compute, batches = looking
+        looked = on_batch(itertools.islice(batches, number))
+        return look_at(model, anatomy_of(model).layers, task.pretrained, loss, compute, looked)
 
 
 @contextmanager
@@ -127,49 +124,6 @@ def _of_config(cfg: DictConfig) -> Iterator[tuple[Any, torch.nn.Module]]:
         utils.set_torch_seed(cfg.common.seed)
         task = tasks.setup_task(cfg.task)
         yield task, task.build_model(cfg.model)
-
-
-@contextmanager
-def at_theta0(
-    task: Any, model: torch.nn.Module, word: str
-) -> Iterator[tuple[Callable[[Any], torch.Tensor], Callable[[Any], Any]]]:
-    """The model at θ0, in training mode, on a GPU where there is one.
-
-    Yields the mean loss of a batch, and what runs the encoder on one.
-
-    Random numbers that are drawn inside are not missing later.
-
-    Raises:
-        DwtError: fairseq's attention.
-    """
-    root = task.root
-    if task.cfg.attention == "fairseq":
-        raise DwtError(
-            f"task.attention: {word} looks into the projection modules, around which fairseq's "
-            "attention goes; leave it at packed"
-        )
-    _start_at(model, task.pretrained)
-    gpu = torch.cuda.is_available() and not root.common.cpu
-    device = torch.device("cuda" if gpu else "cpu")
-    criterion: Any = task.build_criterion(root.criterion)
-
-    def loss(sample: Any) -> torch.Tensor:
-        sample = utils.apply_to_sample(lambda tensor: tensor.to(device), sample)
-        total, size, _ = criterion(model, sample)
-        return total / size
-
-    def compute(sample: Any) -> None:
-        # without a head, so that the last layer computes all tokens too
-        model(sample["net_input"]["src_tokens"].to(device), features_only=True)
-
-    training = model.training
-    model.to(device).train()
-    try:
-        with torch.random.fork_rng():
-            utils.set_torch_seed(root.common.seed)
-            yield loss, compute
-    finally:
-        model.train(training).cpu()
 
 
 def find_in_batches(
@@ -199,26 +153,28 @@ def find_in_batches(
     Raises:
         DwtError: fairseq's attention, too little data, or no finite gradients.
     """
-    root = task.root
     origin = origin_of(
-        word, task.pretrained, task=task_of_folder(task.cfg.data), seed=root.common.seed
+        word, task.pretrained, task=task_of_folder(task.cfg.data), seed=task.root.common.seed
     )
-    with at_theta0(task, model, word) as (loss, compute):
-        batches = on_batch(train_batches(task, model, root))
-        given = (batches, origin, number, on_settling)
-        if word == FORWARD:
-            ticket, _ = find_forward(model, compute, *given, limit=ranked(k))
-        else:
-            ticket, _ = find_ticket(model, loss, *given, limit=ranked(k))
-    return ticket
+    with _of_task(task, model, word) as looking:
+        return ticket_of(word, model, looking, origin, k, number, on_batch, on_settling)
 
 
-def ranked(k: int | None) -> int:
-    """How many columns of a matrix a ticket must rank of which k are asked for."""
-    return max(RANKED_COLUMNS, k or 0)
+@contextmanager
+def _of_task(task: Any, model: torch.nn.Module, word: str) -> Iterator[Looking]:
+    """:func:`at_theta0` of one of our tasks, whose model has not been given the file's weights."""
+    if task.cfg.attention == "fairseq":
+        raise DwtError(
+            f"task.attention: {word} looks into the projection modules, around which fairseq's "
+            "attention goes; leave it at packed"
+        )
+    start_at(model, task.pretrained)
+    criterion = task.build_criterion(task.root.criterion)
+    with at_theta0(task.root, task, model, criterion) as looking:
+        yield looking
 
 
-def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
+def start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
     """The weights that fairseq gives a run: θ0, and a head of the file's that fits the run's."""
     parameters = dict(model.named_parameters())
     values = {n: pretrained.tensors.get(canonical_name(n) or n) for n in parameters}
@@ -232,36 +188,3 @@ def _start_at(model: torch.nn.Module, pretrained: Pretrained) -> None:
         for name, value in values.items():
             if value is not None:
                 parameters[name].copy_(value)
-
-
-def train_batches(task: Any, model: Any, root: DictConfig) -> Iterator[Any]:
-    """The first epoch's batches, as fairseq's trainer makes them for one worker."""
-    settings = root.dataset
-    task.load_dataset(settings.train_subset, epoch=1, combine=True)  # as the trainer
-    dataset = task.datasets.get(settings.train_subset)
-    if dataset is None:
-        raise DwtError(
-            f"dataset.train_subset: expected batches of {settings.train_subset}, found none in "
-            "task.data; check both"
-        )
-    batches = task.get_batch_iterator(
-        dataset=dataset,
-        max_tokens=settings.max_tokens,
-        max_sentences=settings.batch_size,
-        max_positions=utils.resolve_max_positions(
-            task.max_positions(), model.max_positions(), settings.max_tokens
-        ),
-        ignore_invalid_inputs=True,
-        required_batch_size_multiple=settings.required_batch_size_multiple,
-        seed=root.common.seed,
-        epoch=1,
-        disable_iterator_cache=True,
-    )
-    return iter(batches.next_epoch_itr(shuffle=settings.curriculum < 1))
-
-
-def log_settling(settling: Settling) -> None:
-    logger.info(
-        f"ticket: {settling.batches} batches agree with half as many by "
-        f"{settling.top1:.2f} (k = 1), {settling.top3:.2f} (k = 3)"
-    )

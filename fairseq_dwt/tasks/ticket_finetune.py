@@ -14,7 +14,8 @@ from ..errors import DwtError
 from ..glue.suite import task_of_folder
 from ..model.anatomy import anatomy_of
 from ..optim.dominant_ticket import DominantTicketConfig
-from ..run.first_batches import find_in_batches, log_settling
+from ..run.at_theta0 import log_settling
+from ..run.first_batches import find_in_batches
 from ..run.folder import CHECKPOINT_BEST
 from ..run.precision import refuse_sharding
 from ..run.same_run import check_same_run

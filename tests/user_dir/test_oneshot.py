@@ -49,7 +49,7 @@ def oneshot(small, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("word", ["oneshot", "forward"])
 def test_as_many_columns_as_are_asked_for(word, train, oneshot, monkeypatch):
     """However few a ticket of stage 1 keeps; the command's file is the run's."""
-    monkeypatch.setattr("fairseq_dwt.run.first_batches.RANKED_COLUMNS", 1)
+    monkeypatch.setattr("fairseq_dwt.run.at_theta0.RANKED_COLUMNS", 1)
     run = train("ticket_rte", f"optimizer.ticket={word}", "optimizer.k=3")
     assert Ticket.load(f"{run}/ticket.json").k == Ticket.load(f"{run}/{word}.json").k == 3
     assert oneshot(f"optimizer.ticket={word}", "optimizer.k=3", word=word).k == 3
@@ -169,7 +169,7 @@ def test_two_workers_train_inside_one_ticket(small, tmp_path, oneshot):
 def test_the_head_is_the_one_that_the_run_starts_with(classes, taken, small, train, tmp_path):
     """fairseq takes a head of the base file where its name and shape are the run's."""
     from fairseq_dwt.checkpoint import Pretrained
-    from fairseq_dwt.run.first_batches import _start_at
+    from fairseq_dwt.run.first_batches import start_at
     from tests.conftest import WORDS, roberta
 
     state = torch.load(small.init, weights_only=False)
@@ -185,7 +185,7 @@ def test_the_head_is_the_one_that_the_run_starts_with(classes, taken, small, tra
     model = roberta(WORDS, seed=6)
     model.register_classification_head("sentence_classification_head", num_classes=2)
     fresh = {n: p.detach().clone() for n, p in model.named_parameters() if is_head(n)}
-    _start_at(model, Pretrained(base))
+    start_at(model, Pretrained(base))
     for name, parameter in model.named_parameters():
         if is_head(name):
             of_run = torch.equal(parameter, weights(f"{run}/checkpoint_last.pt")[name])
