@@ -80,7 +80,9 @@ class Subject:
         from fairseq_dwt.run.config import compose
         from fairseq_dwt.run.first_batches import start_at
 
-        cfg = compose(config, [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", *settings])
+        # padded: some scores are of each row by itself
+        given = [f"task.cwd='{os.getcwd()}'", f"common.seed={seed}", "task.attention=sdpa"]
+        cfg = compose(config, [*given, *settings])
         utils.set_torch_seed(seed)
         self.task = tasks.setup_task(cfg.task)
         self.model: Any = self.task.build_model(cfg.model)
