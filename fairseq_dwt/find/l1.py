@@ -61,6 +61,7 @@ class InitDistance:
         where: the file's path, for errors.
         covered: the parameters that it covers, ``{name in the model: canonical name}``; by default
             those of a RoBERTa's layers.
+        copy: whether a tensor that fits is copied, as one must be that lies in the file.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class InitDistance:
         init: Mapping[str, Tensor],
         where: str,
         covered: Mapping[str, str] | None = None,
+        copy: bool = True,
     ):
-        self._init, self._names = init, covered
+        self._init, self._names, self._copy = init, covered, copy
         self._where = where
         self._copies: Mapping[Tensor, Tensor] = {}
         #: the covered parameters, each with its θ and its θ0
@@ -117,7 +119,7 @@ class InitDistance:
             )
         # In the parameter's dtype: an fp32 θ0 against an fp16 model would be rounding noise, and
         # the sign of noise trains.
-        init = init.to(device=parameter.device, dtype=parameter.dtype, copy=True)
+        init = init.to(device=parameter.device, dtype=parameter.dtype, copy=self._copy)
         return init.contiguous()
 
 

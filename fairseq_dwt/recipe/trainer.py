@@ -147,7 +147,8 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
             "ticket.l1_lambda",
         )
         self._finding.begin(model)
-        distance = InitDistance(theta0.values, theta0.pretrained.path, theta0.anatomy.covered)
+        path, covered = theta0.pretrained.path, theta0.anatomy.covered
+        distance = InitDistance(theta0.values, path, covered, copy=False)
         pulls = settings.step == "subgradient"
         return L1ToInit.around(criterion, task, settings.l1_lambda or 0.0, distance, pulls)
 

@@ -33,6 +33,9 @@ def test_the_distance_sees_through_every_wrapper():
     init = {name: torch.zeros_like(p) for name, p in layer.named_parameters()}
     names = {name: name for name in init}
     one, two = (InitDistance(init, "file", names)(model) for model in (layer, wrapped))
+    held = InitDistance(init, "file", names, copy=False)
+    held.cover(layer)
+    assert {p0.data_ptr() for _, _, p0 in held.covered} == {t.data_ptr() for t in init.values()}
     assert one == two > 0
 
 
