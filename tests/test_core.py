@@ -23,7 +23,14 @@ SHELLS = (
         "run.batches",
         "run.data",
     ),
-    *("run.first_batches", "run.progress", "run.resume", "run.same_run", "run.stages"),
+    *(
+        "run.at_theta0",
+        "run.first_batches",
+        "run.progress",
+        "run.resume",
+        "run.same_run",
+        "run.stages",
+    ),
     *("serving.evaluate", "serving.model", "serving.predict"),
 )
 CORE = [

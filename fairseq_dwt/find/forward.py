@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from ..errors import DwtError
 from ..model.anatomy import attention_of, parameter_shapes, ticket_layers
 from ..model.names import Matrix
-from ..model.packed import PackedEncoder
 from ..model.packing import Packing
 from ..ticket import Origin, Ticket
 from ..ticket.columns import RANKED_COLUMNS
@@ -76,7 +75,7 @@ class InputSizes:
         self._hooks += [
             module.register_forward_pre_hook(_read_all)
             for module in modules.values()
-            if isinstance(module, PackedEncoder)
+            if hasattr(module, "reads_first")  # a packed encoder
         ]
         self._hooks += [
             modules[layer].register_forward_pre_hook(self._hook(m.name, attention[layer]))
@@ -160,7 +159,7 @@ class InputSizes:
         return rank(scores, {n: m.shape for n, m in self.matrices.items()}, origin, limit)
 
 
-def _read_all(encoder: PackedEncoder, _inputs: Any) -> None:
+def _read_all(encoder: Any, _inputs: Any) -> None:
     """Below a classification head too, the last layer computes more than first tokens."""
     encoder.reads_first = False
 
