@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from machine import machine
-from table2_tables import KS, key, table
+from table2_tables import KS, best_rate, key, table
 from tqdm import tqdm
 
 from fairseq_dwt.files import replacing
@@ -175,10 +175,12 @@ def run_all(args: argparse.Namespace) -> None:
                     one(method, rate, 1)
 
         def repeat(method: str, seed: int, task: str = task) -> None:
-            scores = tried(kept(args)["runs"], args.rates_of or task, method)
-            if not scores:
+            runs = [run for run in kept(args)["runs"] if key(run)[1] == method.lower()]
+            runs = [run for run in runs if run["task"] == (args.rates_of or task)]
+            if not runs:
                 sys.exit(f"--rates-of {args.rates_of}: expected runs of {method} there, found none")
-            one(method, max(scores, key=lambda rate: scores[rate]), seed)
+            best = best_rate(runs)
+            one(method, next(rate for rate in grid(method) if float(rate) == best), seed)
 
         methods = [*([LORA] if args.hf else []), *args.methods]
         if args.rates_of is None:

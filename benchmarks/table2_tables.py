@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -33,8 +33,16 @@ def key(run: Run) -> tuple[str, str, float, int]:
     return run["task"], run["method"].lower(), float(run["lr"]), int(run["seed"])
 
 
+def best_rate(runs: Sequence[Run]) -> float:
+    """The learning rate of the best mean, of those with the most seeds, as in ``report``."""
+    by_rate: dict[float, list[float]] = {}
+    for run in runs:
+        by_rate.setdefault(float(run["lr"]), []).append(run["best"])
+    return max(by_rate, key=lambda rate: (len(by_rate[rate]), mean(by_rate[rate])))
+
+
 def at_best(result: Result) -> dict[tuple[str, str], tuple[dict[float, float], list[Run]]]:
-    """Seed 1's score by learning rate, and the runs of all seeds at the best of these rates.
+    """Seed 1's score by learning rate, and the runs of all seeds at the best rate.
 
     Returns:
         by (task, method), in that order.
@@ -45,7 +53,7 @@ def at_best(result: Result) -> dict[tuple[str, str], tuple[dict[float, float], l
     found = {}
     for name, runs in groups.items():
         first = {run["lr"]: run["best"] for run in runs if run["seed"] == 1}
-        rate = max(first, key=lambda rate: first[rate])
+        rate = best_rate(runs)
         found[name] = first, [run for run in runs if run["lr"] == rate]
     return found
 

@@ -99,6 +99,13 @@ def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
     assert table2.next_rates("full", {"1e-5": 2.0, "2e-5": 1.0}) == []
 
 
+def test_one_seed_at_another_rate_does_not_beat_several():
+    tables = script("table2_tables")
+    runs = [bitfit(0.001, seed, best) for seed, best in ((1, 70.0), (2, 72.0))]
+    assert tables.best_rate([*runs, bitfit(0.003, 1, 90.0)]) == 0.001
+    assert tables.best_rate([runs[0], bitfit(0.003, 1, 90.0)]) == 0.003
+
+
 def bitfit(lr, seed, best):
     return {
         "method": "BitFit",
