@@ -93,7 +93,7 @@ def curve(result: Result) -> str:
 
 
 def _seeds(result: Result) -> str:
-    """Markdown: of the methods that have several seeds, their scores at seed 1's best rate."""
+    """Markdown: of the methods that have several seeds, their scores at the best rate."""
     text = "| method | rate | seeds | mean ± sd |\n|---|---:|---|---:|\n"
     several = {m: runs for (_, m), (_, runs) in at_best(result).items() if len(runs) > 1}
     for method, runs in several.items():

@@ -19,8 +19,9 @@ from pathlib import Path
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue.binarize import check_output, preprocess_task
 from fairseq_dwt.glue.bpe import add_encoder_options, make_encoder
-from fairseq_dwt.glue.download import OFFICIAL, by_hand, download_bpe, download_task
+from fairseq_dwt.glue.download import by_hand, download_bpe, download_task
 from fairseq_dwt.glue.indexed import load_dictionary
+from fairseq_dwt.glue.official import OFFICIAL
 from fairseq_dwt.glue.suite import TASKS, GlueTask, glue_task
 
 

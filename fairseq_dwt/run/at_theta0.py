@@ -19,8 +19,8 @@ from ..ticket.columns import RANKED_COLUMNS
 
 logger = logging.getLogger(__name__)
 
-#: The words that ``optimizer.ticket`` takes for a ticket of the run's own first batches.
-ONESHOT, FORWARD = "oneshot", "forward"
+#: The word for a ticket of inputs alone; the other one, oneshot, is of gradients.
+FORWARD = "forward"
 #: Beyond any recipe's first updates.
 _LATE = 2**31
 #: The mean loss of a batch, what runs the model on one, and the batches.
@@ -67,7 +67,8 @@ def at_theta0(
             utils.set_torch_seed(root.common.seed)
             yield loss, compute, (b for b in train_batches(task, model, root) if b)
     finally:
-        _set_num_updates(model, 0)
+        if hasattr(model, "set_num_updates"):
+            model.set_num_updates(0)  # type: ignore[operator]
         # what the run itself will load: some tasks fail where it is there already
         task.datasets.pop(root.dataset.train_subset, None)
         np.random.set_state(drawn)
@@ -134,11 +135,6 @@ def log_settling(settling: Settling) -> None:
         f"ticket: {settling.batches} batches agree with half as many by "
         f"{settling.top1:.2f} (k = 1), {settling.top3:.2f} (k = 3)"
     )
-
-
-def _set_num_updates(model: Any, number: int) -> None:
-    if hasattr(model, "set_num_updates"):
-        model.set_num_updates(number)
 
 
 class _Losses:

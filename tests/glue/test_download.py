@@ -16,7 +16,8 @@ import pytest
 
 from fairseq_dwt.errors import DwtError
 from fairseq_dwt.glue import download
-from fairseq_dwt.glue.download import Download, download_task, fetch
+from fairseq_dwt.glue.download import download_task, fetch
+from fairseq_dwt.glue.official import Download
 from fairseq_dwt.glue.suite import TASKS, glue_task
 from tests.glue.fairseq_recipe import tree
 
