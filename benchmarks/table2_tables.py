@@ -2,6 +2,7 @@
 
 python benchmarks/table2_tables.py docs/table2.json
 python benchmarks/table2_tables.py docs/curve.json --curve
+python benchmarks/table2_tables.py docs/table2.json --summary docs/curve.json
 python benchmarks/table2_tables.py docs/table2.json --figure docs/curve.json docs/figures
 """
 
@@ -103,12 +104,34 @@ def _seeds(result: Result) -> str:
     return text if several else ""
 
 
+def summary(to_the_end: Result, short: Result) -> str:
+    """Markdown: what each method scores, at its best rate, on all tasks; by what it trains."""
+    scores: dict[str, dict[str, str]] = {}
+    trained: dict[str, int] = {}
+    for result in (short, to_the_end):
+        for (task, method), (_, runs) in at_best(result).items():
+            updates = "" if result is to_the_end else f", {_updates(runs[0]):,.0f} updates"
+            best = [run["best"] for run in runs]
+            spread = f" ± {stdev(best):.1f}" if len(best) > 1 else ""
+            scores.setdefault(task + updates, {})[method] = (
+                f"{mean(best):.1f}{spread} ({len(best)})"
+            )
+            trained[method] = max(run["trained"] for run in runs)
+    last = {method for _, method in at_best(to_the_end)}
+    text = "| | trained | " + " | ".join(scores) + " |\n|---|---:|" + "---|" * len(scores) + "\n"
+    for method in sorted(last, key=lambda method: (-trained[method], method)):
+        cells = [method, f"{trained[method]:,}", *(of.get(method, "") for of in scores.values())]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
 def figure(to_the_end: Result, of_k: Result) -> Figure:
     """Score against what trains after few updates, and against updates; full is the ink."""
     best = {method: runs[0] for (_, method), (_, runs) in at_best(of_k).items()}
 
     def paint(canvas: Any, theme: Theme) -> None:
-        left, right = canvas.subplots(1, 2)
+        tasks = list(dict.fromkeys(task for task, _ in at_best(to_the_end)))
+        left, *others = canvas.subplots(1, 1 + len(tasks))
         for name, colour in COLOURS.items():
             runs = [run for method, run in best.items() if _kind(method) == name]
             points = sorted((run["trained"], run["best"]) for run in runs)
@@ -118,17 +141,18 @@ def figure(to_the_end: Result, of_k: Result) -> Figure:
         left.set_xscale("log")
         left.set_title(f"{of_k['runs'][0]['task']}, {_updates(best['Full']):,.0f} updates")
         left.set_xlabel("weights that train")
-        for (_, method), (_, runs) in at_best(to_the_end).items():
-            line = mean_line([[tuple(point) for point in run["validations"]] for run in runs])
-            style = "--" if method.endswith("-3") else "-"
-            colour = COLOURS.get(_kind(method), theme["ink"])
-            right.plot(*line, style, color=colour, label=method)
-        right.set_title(f"{to_the_end['runs'][0]['task']}, mean over seeds")
-        right.set_xlabel("updates")
-        for axis in (left, right):
+        left.set_ylabel("dev accuracy")
+        for axis, its in zip(others, tasks):
+            for (task, method), (_, runs) in at_best(to_the_end).items():
+                line = mean_line([[tuple(point) for point in run["validations"]] for run in runs])
+                style = "--" if method.endswith("-3") else "-"
+                colour = COLOURS.get(_kind(method), theme["ink"])
+                axis.plot(*line, style, color=colour, label=method) if task == its else 0
+            axis.set_title(f"{its}, mean over seeds")
+            axis.set_xlabel("updates")
+        for axis in (left, *others):
             axis.grid(axis="y")
-            axis.set_ylabel("dev accuracy")
-            axis.legend(frameon=False, fontsize=6, ncols=2, loc="lower right")
+            axis.legend(frameon=False, fontsize=5, ncols=2, loc="lower right")
 
     return draw("suffice", "Do the columns suffice?", (PAGE, 2.8), paint)
 
@@ -147,15 +171,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("result", help="JSON of table2.py")
     parser.add_argument("--curve", action="store_true", help="scores against k")
+    parser.add_argument("--summary", metavar="CURVE.json", help="all tasks, a line a method")
     parser.add_argument("--figure", nargs=2, metavar=("CURVE.json", "FOLDER"))
     args = parser.parse_args()
     with open(args.result, encoding="utf-8") as file:
         result = json.load(file)
-    if not args.figure:
+    if not args.figure and not args.summary:
         print((curve if args.curve else table)(result))
         return
-    with open(args.figure[0], encoding="utf-8") as file:
-        write(figure(result, json.load(file)), args.figure[1])
+    with open(args.summary or args.figure[0], encoding="utf-8") as file:
+        other = json.load(file)
+    if args.summary:
+        print(summary(result, other))
+    else:
+        write(figure(result, other), args.figure[1])
 
 
 if __name__ == "__main__":

@@ -87,6 +87,21 @@ def test_the_table_in_the_docs_is_the_one_of_the_figures(name, page):
     assert table.strip() in (docs / page).read_text(encoding="utf-8")
 
 
+def test_the_scores_in_the_readme_are_of_the_figures():
+    root = Path(FOLDER).parent
+    results = [
+        json.loads((root / f"docs/{n}.json").read_text("utf-8")) for n in ("table2", "curve")
+    ]
+    summary = script("table2_tables").summary(*results)
+    assert summary in (root / "docs/measured.md").read_text("utf-8")
+    head, *_ = lines = summary.splitlines()
+    readme = (root / "README.md").read_text("utf-8").splitlines()
+    shown = readme[readme.index(head) :]
+    shown = shown[: shown.index("")]
+    assert set(shown) <= set(lines)
+    assert len(shown) > 8
+
+
 def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
     table2 = script("table2")
     asked = []
