@@ -133,7 +133,7 @@ class Subject:
                 if shuffled_labels:
                     order = torch.randperm(len(sample["target"]), generator=generator)
                     sample["target"] = sample["target"][order]
-                loss(sample).backward()
+                watched.backward(loss(sample))
                 if seen & (seen - 1) == 0:
                     snapshots[seen] = dict(watched.sums)
         return watched, snapshots
@@ -194,10 +194,10 @@ def time_ratio(config: str, settings: list[str], rounds: int) -> float:
     distance = InitDistance(trained.task.pretrained.tensors, "θ0")
     optimizer = torch.optim.AdamW(parameters, lr=1e-9, fused=True)
     ratios = []
-    with ColumnScores(watched.model):
+    with ColumnScores(watched.model) as scores:
         for _, sample in zip(range(rounds + 1), watched.batches()):
             start = time.perf_counter()
-            watched.loss(sample).backward()
+            scores.backward(watched.loss(sample))
             middle = time.perf_counter()
             optimizer.zero_grad()
             (trained.loss(sample) + 1e-3 * distance(trained.model)).backward()

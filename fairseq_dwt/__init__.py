@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 def register() -> None:
     """Register ``l1_to_init``, ``dominant_ticket``, ``ticket_extract``, ``ticket_finetune``."""
     from . import patches
-    from .checkpoint import allow_fairseq_classes
+    from .classes_in_checkpoints import allow_fairseq_classes
     from .criterions import l1_to_init  # noqa: F401
     from .optim import dominant_ticket  # noqa: F401
     from .recipe.settings import import_user_dir

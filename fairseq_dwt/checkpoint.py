@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import pickle
+import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .classes_in_checkpoints import allow_fairseq_classes
 from .errors import DwtError
 from .model.names import ENCODER, is_head, ticket_matrices
 from .model.roberta import (
@@ -27,15 +29,6 @@ from .model.roberta import (
     settings_of,
 )
 from .train.halves import HALVES, KEY
-
-
-def allow_fairseq_classes() -> None:
-    """Let ``torch.load(weights_only=True)`` read the classes that fairseq checkpoints hold."""
-    known: list[Any] = [argparse.Namespace]
-    if "fairseq" in sys.modules:
-        # of speech tasks, whose checkpoints keep the letters
-        known.append(import_module("fairseq.data.dictionary").Dictionary)
-    torch.serialization.add_safe_globals(known)
 
 
 def load_checkpoint(path: str) -> dict[str, Any]:
@@ -123,8 +116,9 @@ _SECTIONS = ("common", "model", "task")
 
 
 def _reason(error: Exception) -> str:
-    # torch's messages run over many lines; the first says what is wrong
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    # torch's messages run over many lines; of a class that is not allowed the last names it
+    named = re.search(r"Unsupported [^\n]*?(?= was not an allowed|\. |\n|$)", str(error))
+    return named[0] if named else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _is_zip(path: str) -> bool:
@@ -274,8 +268,8 @@ class Pretrained:
         self.num_parameters = sum(t.numel() for t in self.tensors.values()) + sum(
             tensor.numel()
             for name, tensor in self.lm_head.items()
-            # lm_head.weight is the token embedding, tied
-            if not name.endswith("lm_head.weight")
+            # lm_head.weight is the token embedding, unless untied
+            if not name.endswith("lm_head.weight") or saved.get("untie_weights_roberta")
         )
         self._fingerprint: str | None = None
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import pathlib
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -115,6 +118,36 @@ def test_truncated_missing_and_foreign_files_are_refused(small, tmp_path):
     torch.save({"model": {"a": torch.zeros(1)}, "args": argparse.Namespace()}, tmp_path / "gpt.pt")
     with pytest.raises(DwtError, match="expected a RoBERTa"):
         Pretrained(str(tmp_path / "gpt.pt"))
+
+
+@pytest.mark.parametrize("module", ["numpy._core.multiarray", "numpy.core.multiarray"])
+def test_numbers_of_numpy_are_read_as_numbers(small, tmp_path, module):
+    """As which fairseq saves its own F1, Matthews and Pearson; in files of numpy 1 too."""
+    saved = load_checkpoint(small.init)
+    saved["extra_state"] = {"best": np.float64(87.5), "n": np.int64(3), "early": np.bool_(True)}
+    path = tmp_path / "scored.pt"
+    torch.save(saved, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(re.sub(rb"numpy\._?core\.multiarray", module.encode(), path.read_bytes()))
+    assert load_checkpoint(str(path))["extra_state"] == {"best": 87.5, "n": 3, "early": True}
+    assert type(load_checkpoint(str(path))["extra_state"]["best"]) is float
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), pathlib.PurePosixPath("a")])
+def test_anything_else_is_refused_by_its_name(small, tmp_path, value):
+    torch.save({**load_checkpoint(small.init), "extra_state": value}, tmp_path / "odd.pt")
+    with pytest.raises(
+        DwtError, match=r"got something else \(Unsupported .*(_reconstruct|PurePosi)"
+    ):
+        load_checkpoint(str(tmp_path / "odd.pt"))
+
+
+def test_an_untied_lm_head_counts(small, tmp_path):
+    saved = load_checkpoint(small.init)
+    saved["args"].untie_weights_roberta = True
+    torch.save(saved, tmp_path / "untied.pt")
+    more = saved["model"]["encoder.lm_head.weight"].numel()
+    untied, tied = Pretrained(str(tmp_path / "untied.pt")), Pretrained(small.init)
+    assert untied.num_parameters == tied.num_parameters + more
 
 
 def test_writing_the_fixture_is_seeded(small, tmp_path):

@@ -79,9 +79,7 @@ def look_at(
             sizes.look(partial(compute, batch))
         model.train()
         with scores, torch.enable_grad():
-            of_batch = loss(batch)
-            if of_batch.requires_grad:  # not where layerdrop skips every layer
-                of_batch.backward()
+            scores.backward(loss(batch))
     if norms is None:
         raise DwtError("explain: expected batches of train data, got none")
     return Seen(pretrained, norms, sizes, scores.sums)

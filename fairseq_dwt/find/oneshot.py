@@ -7,12 +7,14 @@ lets through can be seen before any update: of each matrix, rank the columns by
 
 where L_b is the mean loss of a batch and the bias is the column whose input is 1. The gradients are
 never kept: a backward pass through frozen weights hands each matrix its input x and the gradient dy
-of its output, and dW = dyᵀ[x, 1] becomes one number a column on the spot.
+of its output, and dW = dyᵀ[x, 1] becomes one number a column on the spot. A matrix that a batch
+goes through several times, as where sentences are ranked, has one dW: x and dy wait for the others.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -83,13 +85,14 @@ class ColumnScores:
     """Adds up a score of every column while losses of ``model`` are back-propagated.
 
     Inside its context all parameters are frozen and each ticket matrix's input x and output
-    gradient dy go through ``score`` in the backward pass; nothing of it is kept but the sum. The
+    gradient dy go through ``score`` in :meth:`backward`; nothing of it is kept but the sum. The
     model's training mode is the caller's to choose.
 
     Args:
         model: a RoBERTa at θ0 whose attention calls its projection modules
             (:func:`~fairseq_dwt.model.encoder.use_sdpa`).
-        score: of one matrix in one batch.
+        score: of one matrix in one batch; of several passes x and dy come as rows, one after
+            the other.
         layers: the linear layers of the model's ticket matrices; by default a RoBERTa's.
 
     Attributes:
@@ -112,6 +115,8 @@ class ColumnScores:
 
     def __enter__(self) -> ColumnScores:
         modules = dict(self._model.named_modules())
+        self._calls: dict[str, Counter[bool]] = {name: Counter() for name in self.sums}
+        self._waiting: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.sums}
         self._hooks = []
         for layer, matrix in self._layers.items():
             self._hooks += [
@@ -129,12 +134,34 @@ class ColumnScores:
         for parameter, required in self._required.items():
             parameter.requires_grad_(required)
 
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate a batch's loss, a scalar, and add up its scores."""
+        if loss.requires_grad:  # not where layerdrop skips every layer
+            loss.backward()
+        for name in self.sums:  # what a loss did not read of several passes is not waited for
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        """Score what the backward pass has brought; dW of several passes is their sum."""
+        seen, self._waiting[name] = self._waiting[name], []
+        self._calls[name].clear()
+        if not seen:
+            return
+        x, dy = seen[0]
+        if len(seen) > 1:
+            x, dy = (torch.cat([t.flatten(0, -2) for t in each]) for each in zip(*seen))
+        self.sums[name] = self.sums[name] + self._score(x, dy).double().cpu()
+
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            x = inputs[0].detach()
+            x, calls = inputs[0].detach(), self._calls[name]
+            # gradient checkpointing computes twice what it computes once without gradients
+            calls[torch.is_grad_enabled()] += 1
 
             def backward(dy: Tensor) -> None:
-                self.sums[name] = self.sums[name] + self._score(x, dy).double().cpu()
+                self._waiting[name].append((x, dy))
+                if len(self._waiting[name]) == max(calls.values()):
+                    self._add(name)
 
             if output.requires_grad:
                 output.register_hook(backward)
@@ -214,9 +241,7 @@ def find_ticket(
 
         def look(batch: Batch) -> None:
             with torch.enable_grad():
-                found = loss(batch)
-            if found.requires_grad:  # not where layerdrop skips every layer
-                found.backward()
+                scores.backward(loss(batch))
 
         ticket_of = functools.partial(scores.ticket, limit=limit)
         return settle(ticket_of, look, batches, origin, number, on_settling, scores.complete)

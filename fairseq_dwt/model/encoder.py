@@ -90,9 +90,11 @@ def train_below_frozen_embeddings(model: nn.Module) -> None:
     """Let ``checkpoint_activations`` train layers whose input needs no gradient.
 
     fairseq's gradient checkpointing gives a layer's parameters no gradient, silently, where the
-    layer's input requires none, as above frozen embeddings. The first layer's input is made to.
+    layer's input requires none, as above frozen embeddings. Each layer's input is made to: where
+    layerdrop skips the first, another is the first.
 
     Args:
         model: a fairseq RoBERTa built with ``checkpoint_activations``; edited in place.
     """
-    model.encoder.sentence_encoder.layers[0].register_forward_pre_hook(require_input_grad)  # type: ignore
+    for layer in model.encoder.sentence_encoder.layers.children():  # type: ignore
+        layer.register_forward_pre_hook(require_input_grad)

@@ -102,7 +102,7 @@ class Linear(nn.Linear):
             return linear(x, self.weight, self.bias)
         out: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
         # a view made here, not inside: fairseq's attention scales queries in place
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], self.out_features)
 
 
 def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:

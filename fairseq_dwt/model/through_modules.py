@@ -72,7 +72,7 @@ class ModulesAttention(MultiheadAttention):  # type: ignore[misc]
         lean = (
             key is not None
             and incremental_state is None
-            and not (need_weights or static_kv or any(other.values()))
+            and not (need_weights or any(other.values()))
             and (attn_mask is None or attn_mask.dim() == 2)
             and self.bias_k is None
             and not self.add_zero_attn

@@ -26,7 +26,7 @@ from ..model.anatomy import Anatomy
 from ..model.names import is_head, is_layer, ticket_matrices
 from ..model.roberta import is_copy
 from ..run.folder import CHECKPOINT_LAST
-from ..run.start import check_start
+from ..run.start import check_layers, check_start
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def read(model: Any, root: DictConfig) -> Theta0:
             are in the model.
     """
     path, built = file_of(root)
-    _check_layers(root.model)
+    check_layers(root.model)
     pretrained = open_pretrained(path)
     own = {name: p for name, p in model.named_parameters() if not is_copy(name)}
     if built:
@@ -136,18 +136,6 @@ def read(model: Any, root: DictConfig) -> Theta0:
     pretrained.matrices = list(matrices.values())
     values = {c: own[n].detach().clone() for n, c in layers.items()}
     return Theta0(pretrained, names, values, Anatomy(matrices, head, layers))
-
-
-def _check_layers(model: Any) -> None:
-    """Refuse a model of fewer layers than the file's, whose numbers are not the file's."""
-    for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
-        if _setting(model, name):
-            raise DwtError(
-                f"model.{name}: expected all layers of the pre-trained file, got "
-                f"{_setting(model, name)}: the layers that are left have other numbers than those "
-                "of the file, of which a ticket tells; leave it out, or save the pruned model and "
-                "start from that"
-            )
 
 
 def _by_end(own: Mapping[str, nn.Parameter], file: Mapping[str, Tensor]) -> dict[str, str]:

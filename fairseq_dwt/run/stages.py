@@ -17,7 +17,7 @@ from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.by_name import check_options, open_ticket
 from ..find.dominant import Movement, tensors_of
-from ..find.methods import slice_number
+from ..find.methods import METHODS, slice_number
 from ..model.anatomy import Anatomy, refuse_quant_noise
 from ..patches.ema import average_inside
 from ..ticket import AnyTicket, Ticket, origin_of
@@ -167,7 +167,13 @@ def ticket_of_run(
     if word in FOUND:
         return agreed_ticket(word, root, pretrained, find).top(k)
     seed = root.common.seed if seed is None else seed
-    return open_ticket(word, pretrained, k=k, seed=seed, **options)
+    ticket = open_ticket(word, pretrained, k=k, seed=seed, **options)
+    if k is not None and isinstance(ticket, Ticket) and 0 < ticket.k < k and word not in METHODS:
+        logger.warning(
+            f"k: {word} has {ticket.k} columns a matrix at most, which all train, fewer than the "
+            f"{k} that were asked for; a stage 1 with task.ranked_columns={k} ranks more"
+        )
+    return ticket
 
 
 def train_inside(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -45,6 +46,25 @@ def check_start(checkpoint: DictConfig) -> None:
             f"checkpoint.{given[0]}: expected none with checkpoint.finetune_from_model, which "
             "starts a run anew from that file; leave one of the two out"
         )
+
+
+def check_layers(model: Any) -> None:
+    """Refuse a model of fewer layers than the file's, whose numbers are not the file's.
+
+    Args:
+        model: fairseq's section of settings, of Hydra or of the command line.
+
+    Raises:
+        DwtError: such a setting.
+    """
+    for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
+        if getattr(model, name, None):
+            raise DwtError(
+                f"model.{name}: expected all layers of the pre-trained file, got "
+                f"{getattr(model, name)}: the layers that are left have other numbers than those "
+                "of the file, of which a ticket tells; leave it out, or save the pruned model and "
+                "start from that"
+            )
 
 
 def pretrained_file(root: DictConfig) -> str:

@@ -14,7 +14,8 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import DictConfig, open_dict
 
-from ..checkpoint import Pretrained, allow_fairseq_classes
+from ..checkpoint import Pretrained
+from ..classes_in_checkpoints import allow_fairseq_classes
 from ..errors import DwtError
 from ..find.l1 import first_difference
 from ..model.encoder import train_below_frozen_embeddings, use_sdpa
@@ -29,7 +30,7 @@ from ..run.folder import hold
 from ..run.precision import settle_precision
 from ..run.progress import TimeLeft
 from ..run.resume import check_precision, early_stopping_state, resume
-from ..run.start import pretrained_file
+from ..run.start import check_layers, pretrained_file
 from ..train import halves
 from ._scored import ScoredConfig, ScoredTask
 
@@ -105,6 +106,7 @@ class FromPretrainedTask(ScoredTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """A RoBERTa of the pre-trained file's shape, with the task's head."""
+        check_layers(cfg)
         config.set_shape(cfg, self.pretrained)
         model = super().build_model(cfg)
         if self.cfg.attention != "fairseq":

@@ -108,7 +108,7 @@ class ColumnLinear(CompactLinear):
         rows = x.reshape(-1, x.shape[-1])
         out = _ColumnLinear.apply(rows, self.weight, self.bias, self.columns, self.index)
         # a view made here, not inside: fairseq's attention scales queries in place
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], self.out_features)
 
 
 class ElementLinear(CompactLinear):
@@ -164,7 +164,7 @@ class ElementLinear(CompactLinear):
             self.weight_entries_index,
             self.bias_entries_index,
         )
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], self.out_features)
 
 
 class _ColumnLinear(torch.autograd.Function):
@@ -259,10 +259,10 @@ def _compact_layer(
     name: str, linear: nn.Module, weight: Part | None, bias: Part | None
 ) -> nn.Module:
     # fairseq's quantization noise is a hook
-    if not products.is_plain_linear(linear):
+    if not products.is_plain_linear(linear) or linear.bias is None:
         hooked = bool(linear._forward_pre_hooks or linear._forward_hooks)
         raise DwtError(
-            f"{name}: expected a plain linear layer, got {type(linear).__name__}"
+            f"{name}: expected a plain linear layer with a bias, got {type(linear).__name__}"
             f"{' with hooks' if hooked else ''}; set optimizer.mode, ticket.mode of a recipe, to "
             "masked"
         )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.find.oneshot import ColumnScores, Settling, column_norms, find_ticket, rank
 from fairseq_dwt.model.anatomy import ticket_layers
+from fairseq_dwt.model.names import named_matrices
 from fairseq_dwt.ticket import Origin
 from tests.conftest import WORDS, roberta
 
@@ -84,7 +87,7 @@ def test_the_sums_are_those_of_dense_gradients(model):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with ColumnScores(model) as scores:
         for sample in batches:
-            loss_of(model)(sample).backward()
+            scores.backward(loss_of(model)(sample))
             assert all(p.grad is None for p in model.parameters())
     assert scores.sums.keys() == expected.keys() and len(expected) == 12
     for name, norms in expected.items():
@@ -98,9 +101,37 @@ def test_the_sums_are_those_of_dense_gradients(model):
 
 
 def test_a_pass_without_gradients_is_not_counted(model):
-    with ColumnScores(model) as scores, torch.no_grad():
-        loss_of(model)(batch(0))
-    assert all(not sums.any() for sums in scores.sums.values())
+    with ColumnScores(model) as scores:
+        for _ in range(2):
+            with torch.no_grad():
+                loss_of(model)(batch(0))
+        scores.backward(loss_of(model)(batch(1)))
+    for name, norms in dense(model, [batch(1)]).items():
+        torch.testing.assert_close(scores.sums[name], norms, rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["plain", "checkpoint_activations"])
+def test_a_batch_that_goes_through_a_matrix_several_times_has_one_gradient(again):
+    """As fairseq's sentence_ranking: ‖Σ dW‖², of which a softmax leaves the bias nothing."""
+    linear = nn.Linear(3, 2)
+    answers = torch.randn(4, 5, 3, requires_grad=True)
+
+    def loss():
+        run = functools.partial(checkpoint, linear, use_reentrant=True) if again else linear
+        logits = torch.stack([run(answer).sum() for answer in answers])
+        run(answers[0])  # nobody reads this one
+        return torch.nn.functional.cross_entropy(logits, torch.tensor(1))
+
+    loss().backward()
+    expected = torch.cat([linear.weight.grad, linear.bias.grad.unsqueeze(1)], 1).square().sum(0)
+    (matrix,) = named_matrices({"layers.0.fc1": (2, 3)})
+    with ColumnScores(linear, layers={"": matrix}) as scores:
+        for _ in range(2):
+            scores.backward(loss())
+    torch.testing.assert_close(
+        scores.sums[matrix.name], 2 * expected.double(), rtol=1e-4, atol=1e-8
+    )
+    assert expected[3] < 1e-8 < expected[0]
 
 
 def test_ranks_by_the_norm_and_breaks_ties_by_index():

@@ -13,7 +13,7 @@ from fairseq_dwt import DwtError
 from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.model.anatomy import Anatomy
 from fairseq_dwt.model.names import ticket_matrices
-from fairseq_dwt.model.through_modules import use_modules
+from fairseq_dwt.model.through_modules import ModulesAttention, attend, use_modules
 from fairseq_dwt.ticket import Origin
 from fairseq_dwt.train.compact import make_compact
 from tests.memory import kept_for_backward
@@ -34,7 +34,9 @@ def loss(model, length=7):
     return (out.square() * torch.linspace(-1, 1, out.numel()).view_as(out)).sum()
 
 
-def test_compact_gradients_are_stock_ones_of_every_kind_of_matrix(transformer):
+def test_compact_gradients_are_stock_ones_of_every_kind_of_matrix(transformer, monkeypatch):
+    # fairseq's own, which it takes for cross-attention, rounds to fp32
+    monkeypatch.setattr("fairseq.utils.softmax", lambda x, dim, onnx_trace=False: x.softmax(dim))
     stock, lean = transformer, copy.deepcopy(transformer)
     expected = loss(stock)
     expected.backward()
@@ -60,6 +62,21 @@ def test_compact_gradients_are_stock_ones_of_every_kind_of_matrix(transformer):
             torch.testing.assert_close(
                 module.bias.grad, dense[matrix.bias].grad, rtol=1e-10, atol=1e-10
             )
+
+
+def test_every_attention_that_trains_is_lean_but_the_one_whose_weights_are_asked_for(
+    transformer, monkeypatch
+):
+    """fairseq's decoder asks its last layer for the weights of its cross-attention."""
+    attended = []
+    monkeypatch.setattr(
+        "fairseq_dwt.model.through_modules.attend",
+        lambda *given: attended.append(len(given)) or attend(*given),
+    )
+    use_modules(transformer)
+    loss(transformer.train())
+    attentions = [m for m in transformer.modules() if isinstance(m, ModulesAttention)]
+    assert len(attended) == len(attentions) - 1
 
 
 @pytest.mark.parametrize("need_weights", [False, True])

@@ -250,7 +250,14 @@ def test_refuses_a_layer_that_is_not_plain(model, matrices):
 
     odd = copy.deepcopy(model)
     odd.encoder.sentence_encoder.layers[1].fc1 = Other(8, 16)
-    with pytest.raises(DwtError, match=r"layers.1.fc1: expected a plain linear layer, got Other"):
+    with pytest.raises(DwtError, match=r"layers.1.fc1: expected a plain linear .*, got Other"):
+        make_compact(odd, tickets(matrices)["one column"])
+
+
+def test_refuses_a_layer_without_a_bias(model, matrices):
+    odd = copy.deepcopy(model)
+    odd.encoder.sentence_encoder.layers[1].fc1 = nn.Linear(8, 16, bias=False)
+    with pytest.raises(DwtError, match=r"layers.1.fc1: expected a plain linear layer with a bias"):
         make_compact(odd, tickets(matrices)["one column"])
 
 

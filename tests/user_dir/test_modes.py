@@ -154,9 +154,23 @@ def test_packed_execution_gives_the_run_of_padded_batches(kind, train, ticket, t
         assert used[0].top(1).digest() == used[1].top(1).digest()
 
 
-@pytest.mark.parametrize("name", ["dwt_rte", "full_rte", "ticket_rte"])
+def test_a_run_scored_by_fairseq_resumes(train, ticket):
+    """Its F1 and accuracy are numbers of numpy, and so is the best one in the checkpoint."""
+    scored = ["+criterion.report_acc_and_f1=true", "checkpoint.best_checkpoint_metric=acc_and_f1"]
+    given = [f"optimizer.ticket={ticket}", *scored]
+    for updates in (4, 8):
+        folder = train("ticket_rte", *given, f"optimization.max_update={updates}")
+        history = load_checkpoint(f"{folder}/checkpoint_last.pt")["optimizer_history"]
+        assert history[-1]["num_updates"] == updates
+
+
+@pytest.mark.parametrize("name", ["dwt_rte", "full_rte", "ticket_rte", "with layers dropped"])
 def test_gradient_checkpointing_changes_no_gradient(name, train, ticket, tmp_path):
-    overrides = [f"optimizer.ticket={ticket}"] if name == "ticket_rte" else []
+    overrides = (
+        [f"optimizer.ticket={ticket}"] if name in ("ticket_rte", "with layers dropped") else []
+    )
+    if name == "with layers dropped":  # the first layer that is left has an input without gradient
+        name, overrides = "ticket_rte", [*overrides, "+model.encoder_layerdrop=0.5"]
     folders = [
         train(name, *overrides, f"+model.checkpoint_activations={on}", folder=tmp_path / on)
         for on in ("false", "true")

@@ -12,6 +12,7 @@ from fairseq_dwt import DwtError
     [
         ("optimizer.ticket=nowhere.json", "nowhere.json: expected a ticket file, found none"),
         ("+model.encoder_layers=12", "model.encoder_layers: expected 2 as in"),
+        ("+model.encoder_layers_to_keep='0'", "encoder_layers_to_keep: expected all layers of"),
         ("checkpoint.finetune_from_model=gone.pt", "found none at .*gone.pt"),
         ("checkpoint.finetune_from_model=null", "expected the pre-trained model's file, got none"),
         ("task.data=gone", "task.data: expected a folder that preprocess.py wrote"),
@@ -28,6 +29,11 @@ from fairseq_dwt import DwtError
 def test_refuses_in_one_sentence(override, message, train, ticket):
     with pytest.raises(DwtError, match=message):
         train("ticket_rte", f"optimizer.ticket={ticket}", override)
+
+
+def test_says_that_a_ticket_has_fewer_columns_than_asked_for(train, ticket, caplog):
+    train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=64", "optimization.max_update=1")
+    assert "fewer than the 64 that were asked for; a stage 1 with task.ranked_col" in caplog.text
 
 
 def test_another_runs_checkpoint_is_no_theta_0(train, ticket):
