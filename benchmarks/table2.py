@@ -111,8 +111,9 @@ def next_rates(method: str, scores: Mapping[str, float]) -> list[str]:
     if not scores:
         return list(BEGIN.get(method.rpartition("-")[2], ("1e-3", "3e-3")))
     all_of_them = grid(method)
-    best = all_of_them.index(max(scores, key=lambda rate: scores[rate]))
-    return [r for r in all_of_them[max(best - 1, 0) : best + 2] if r not in scores]
+    best = [n for n, rate in enumerate(all_of_them) if scores.get(rate) == max(scores.values())]
+    beside = {n + step for n in best for step in (-1, 1)}
+    return [rate for n, rate in enumerate(all_of_them) if n in beside and rate not in scores]
 
 
 def kept(args: argparse.Namespace) -> dict[str, Any]:

@@ -112,6 +112,8 @@ def test_a_search_of_rates_ends_where_the_best_is_not_at_the_edge():
     assert asked == [["1e-3", "3e-3"], ["1e-2"], ["3e-2"]]
     assert table2.next_rates("full", {"5e-5": 2.0, "1e-4": 1.0}) == ["2e-5"]
     assert table2.next_rates("full", {"1e-5": 2.0, "2e-5": 1.0}) == []
+    tied = {"3e-4": 75.7, "1e-3": 76.6, "3e-3": 76.6}
+    assert table2.next_rates("Random-1", tied) == ["1e-2"]
 
 
 def test_one_seed_at_another_rate_does_not_beat_several():

@@ -39,7 +39,7 @@ class TicketExtractConfig(FromPretrainedConfig):
 class TicketExtractTask(FromPretrainedTask):
     """Sentence prediction whose layers are fine-tuned under ``l1_to_init``, embeddings frozen.
 
-    After every validation, and whenever a checkpoint is saved without one, the ticket of the
+    Before every validation, and whenever a checkpoint is saved without one, the ticket of the
     weights as they stand is written beside the checkpoints (Algorithm 1).
     """
 
