@@ -168,9 +168,10 @@ def ticket_of_run(
         return agreed_ticket(word, root, pretrained, find).top(k)
     seed = root.common.seed if seed is None else seed
     ticket = open_ticket(word, pretrained, k=k, seed=seed, **options)
-    if k is not None and isinstance(ticket, Ticket) and 0 < ticket.k < k and word not in METHODS:
+    most = 0 if k is None else ticket.as_columns("k").k
+    if k is not None and 0 < most < k and word not in METHODS:
         logger.warning(
-            f"k: {word} has {ticket.k} columns a matrix at most, which all train, fewer than the "
+            f"k: {word} has {most} columns a matrix at most, which all train, fewer than the "
             f"{k} that were asked for; a stage 1 with task.ranked_columns={k} ranks more"
         )
     return ticket
