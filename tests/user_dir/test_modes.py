@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from fairseq.criterions.sentence_prediction import SentencePredictionConfig as Criterion
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
@@ -154,6 +155,10 @@ def test_packed_execution_gives_the_run_of_padded_batches(kind, train, ticket, t
         assert used[0].top(1).digest() == used[1].top(1).digest()
 
 
+@pytest.mark.skipif(
+    "report_acc_and_f1" not in Criterion.__dataclass_fields__,
+    reason="fairseq 0.12.2 reports no F1",
+)
 def test_a_run_scored_by_fairseq_resumes(train, ticket):
     """Its F1 and accuracy are numbers of numpy, and so is the best one in the checkpoint."""
     scored = ["+criterion.report_acc_and_f1=true", "checkpoint.best_checkpoint_metric=acc_and_f1"]
