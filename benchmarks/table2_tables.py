@@ -104,12 +104,19 @@ def _seeds(result: Result) -> str:
     return text if several else ""
 
 
+def _repeated(result: Result) -> list[str]:
+    """Tasks on which some method has several seeds: one seed alone tells no method from another."""
+    return list(dict.fromkeys(t for (t, _), (_, runs) in at_best(result).items() if len(runs) > 1))
+
+
 def summary(to_the_end: Result, short: Result) -> str:
-    """Markdown: what each method scores, at its best rate, on all tasks; by what it trains."""
+    """Markdown: what each method scores, at its best rate, on the repeated tasks; most first."""
     scores: dict[str, dict[str, str]] = {}
     trained: dict[str, int] = {}
     for result in (short, to_the_end):
         for (task, method), (_, runs) in at_best(result).items():
+            if task not in _repeated(result):
+                continue
             updates = "" if result is to_the_end else f", {_updates(runs[0]):,.0f} updates"
             best = [run["best"] for run in runs]
             spread = f" ± {stdev(best):.1f}" if len(best) > 1 else ""
@@ -130,7 +137,7 @@ def figure(to_the_end: Result, of_k: Result) -> Figure:
     best = {method: runs[0] for (_, method), (_, runs) in at_best(of_k).items()}
 
     def paint(canvas: Any, theme: Theme) -> None:
-        tasks = list(dict.fromkeys(task for task, _ in at_best(to_the_end)))
+        tasks = _repeated(to_the_end)
         left, *others = canvas.subplots(1, 1 + len(tasks))
         for name, colour in COLOURS.items():
             runs = [run for method, run in best.items() if _kind(method) == name]
