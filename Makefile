@@ -54,7 +54,7 @@ gpu:
 	@test ! -d .gpu/wheels || test -f .gpu/site/.done || { \
 	  $(GPU_PYTHON_BIN) -m pip install --quiet --no-index --no-deps --no-build-isolation \
 	    --target .gpu/site .gpu/wheels/* && touch .gpu/site/.done; }
-	PYTHONPATH=$(CURDIR)/.gpu/site:$(CURDIR) $(GPU_PYTHON_BIN) benchmarks/gpu.py $(GPU)
+	PYTHONPATH="$(CURDIR)/.gpu/site:$(CURDIR)" $(GPU_PYTHON_BIN) benchmarks/gpu.py $(GPU)
 
 gpu-wheels: $(INSTALLED)
 	rm -rf .gpu && mkdir -p .gpu/wheels

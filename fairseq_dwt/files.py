@@ -140,6 +140,16 @@ def read_safetensors(
         ) from None
 
 
+def write_safetensors(path: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors that share no memory, whole or not at all; into a pipe too (DwtError)."""
+    from safetensors.torch import save
+
+    content = save(tensors, metadata)
+    # not save_file, which puts a new file in the place of a pipe
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of what a safetensors file holds: its metadata, and its tensors by name."""
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())

@@ -6,9 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq_dwt import DwtError
-from fairseq_dwt.files import replacing, replacing_folder
+from fairseq_dwt.files import (
+    read_safetensors,
+    replacing,
+    replacing_folder,
+    write_safetensors,
+)
 
 
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
@@ -60,6 +66,19 @@ def test_what_is_no_file_is_written_into(tmp_path):
             file.write("through")
         assert read.result(timeout=60) == "through"
     assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+def test_safetensors_go_through_a_pipe(tmp_path):
+    pipe, file = str(tmp_path / "pipe"), str(tmp_path / "file.safetensors")
+    os.mkfifo(pipe)
+    given = {"a": torch.arange(3.0)}, {"format": "x"}
+    write_safetensors(file, *given)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(Path(pipe).read_bytes)
+        write_safetensors(pipe, *given)
+        assert read.result(timeout=60) == Path(file).read_bytes()
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    assert read_safetensors(file)[1]["a"].tolist() == [0, 1, 2]
 
 
 def test_a_folder_that_takes_no_files_is_our_error():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns the exit code: 0, 1 for a negative answer, 2 for bad input."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of a terminal without θ
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
@@ -28,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        where = error.filename or "standard output"
+        told = f"{where}: {error.strerror}" if error.strerror else str(error)
         return _failed(args.name, f"error: {told}")
     except KeyboardInterrupt:
         _failed(args.name, "interrupted; unfinished files were removed")

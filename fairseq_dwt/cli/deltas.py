@@ -16,7 +16,7 @@ from ..errors import DwtError
 from ..files import replacing
 from ..glue.bpe import add_encoder_options, make_encoder
 from ..glue.examples import read_examples, sentences_of
-from ..glue.suite import glue_task, task_of_folder
+from ..glue.suite import TASKS, glue_task, task_of_folder
 from ..model.names import heads_of
 from ..model.roberta import save_roberta
 from ..run.folder import SLICES, ticket_in
@@ -168,7 +168,14 @@ def _labels(data: str | None, checkpoint: Tuned) -> tuple[list[str], str | None]
             symbols = [line.rpartition(" ")[0] for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DwtError(f"{path}: expected the task's label dictionary ({error})") from None
-    return [symbol for symbol in symbols if not symbol.startswith("madeupword")], task
+    labels = [symbol for symbol in symbols if not symbol.startswith("madeupword")]
+    if checkpoint.labels not in (None, labels):
+        raise DwtError(
+            f"--data: expected the labels of {checkpoint.path} in their order "
+            f"({', '.join(checkpoint.labels or [])}), got {', '.join(labels)} of {data}; name the "
+            "data that it was trained on, or leave --data out"
+        )
+    return labels, task
 
 
 def _apply(args: argparse.Namespace) -> int:
@@ -204,7 +211,8 @@ def _predict(args: argparse.Namespace) -> int:
         )
     examples = read_examples(args.input, sentences, known.labels, regression)
     predictor, (delta,) = _predictor(args)
-    scale = 1.0 if task is None else task.scale
+    of_task = task or next((t for t in TASKS.values() if t.folder == known.task), None)
+    scale = of_task.scale if regression and of_task is not None else 1.0
 
     def write(file: TextIO) -> int:
         predictions = predictor(delta, examples, progress=sys.stderr.isatty())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DwtError
-from ..files import check_checksum, checksum, read_safetensors, replacing
+from ..files import check_checksum, checksum, read_safetensors, write_safetensors
 from ..model.names import ENCODER, named_matrices
 from ..ticket import AnyTicket
 from ..ticket.load import unpacked
@@ -59,8 +59,6 @@ def write(
         trained: the ticket and its values.
         more: other tensors, by their names in the file.
     """
-    from safetensors.torch import save_file
-
     metadata = {"format": kind[0], "version": str(kind[1]), "delta": json.dumps(header)}
     about_ticket, of_ticket = trained.ticket.packed()
     metadata.update(about_ticket)
@@ -69,8 +67,7 @@ def write(
     metadata["sha256"] = checksum(metadata, tensors)
     # cloned: safetensors refuses tensors that share their memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_safetensors(path, tensors, metadata)
 
 
 def load(path: str) -> Delta:

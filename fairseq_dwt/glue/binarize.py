@@ -185,6 +185,11 @@ def _write_split(
             tokens += len(items.indices)
             unknown += int((items.indices == dictionary.unk()).sum())
             bar.update(reader.bytes_read - bar.n)
+    if unknown > tokens / 2:
+        raise DwtError(
+            f"{path}: expected tokens of the dictionary, got {unknown:,} of {tokens:,} that it "
+            "does not have; name the dict.txt of the model whose tokenizer this is"
+        )
     return SplitReport(
         task=task.folder,
         split=split.name,

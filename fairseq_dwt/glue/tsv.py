@@ -160,7 +160,8 @@ def _check_header(path: Path, line: str, task: GlueTask, table: Tsv) -> None:
                 f"{path} line 1: expected {name!r} in column {position + 1}, got it in column "
                 f"{header.index(name) + 1}; use the file in GLUE's official layout"
             )
-    if table.label is not None and _is_label(header[table.columns.index(table.label)], task):
+    label = None if table.label is None else header[table.columns.index(table.label)]
+    if not set(header) & set(table.columns) or (label is not None and _is_label(label, task)):
         raise DwtError(
             f"{path} line 1: expected {expected}, got a row of data; add the header line, "
             "else the first row would be lost"

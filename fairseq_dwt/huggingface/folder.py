@@ -67,13 +67,17 @@ def import_folder(folder: str, output: str) -> tuple[list[str], list[str]]:
                 f"{path}: expected no vocabulary of another model beside {output}, got one; write "
                 "into a folder of its own"
             )
-    written = []
-    for name, content in read.files.items():
-        path = os.path.join(beside, name)
-        with replacing(path) as temporary:
-            Path(temporary).write_bytes(content)
-        written.append(path)
-    save_roberta(output, read.tensors, read.settings, read.task, labels=read.labels)
+    written = [os.path.join(beside, name) for name in read.files]
+    new = [path for path in written if not os.path.exists(path)]
+    try:
+        for path, content in zip(written, read.files.values()):
+            with replacing(path) as temporary:
+                Path(temporary).write_bytes(content)
+        save_roberta(output, read.tensors, read.settings, read.task, labels=read.labels)
+    except BaseException:
+        for path in new:
+            Path(path).unlink(missing_ok=True)
+        raise
     return [output, *written], read.notes
 
 

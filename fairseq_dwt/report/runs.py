@@ -17,7 +17,7 @@ from ..find.methods import label_of
 from ..glue.metrics import METRICS
 from ..glue.predictions import DevPredictions
 from ..glue.suite import task_of_folder
-from ..run.folder import CONFIG, LOG, PREDICTIONS, ticket_in
+from ..run.folder import CONFIG, LOG, PREDICTIONS, RUN, launched, ticket_in
 from ..ticket import AnyTicket, load_ticket
 
 _STATS = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
@@ -171,6 +171,7 @@ def read_run(folder: str) -> Run:
     numbers = [int(n.replace(",", "")) for n in trained.groups()] if trained else [None, None]
     saved = os.path.join(folder, config.checkpoint.get("save_dir", "."))
     saved = saved if os.path.isdir(saved) else folder
+    of_launch = launched(os.path.join(saved, RUN))
     used = ticket_in(saved)
     ticket = None if used is None else load_ticket(used)
     source = None if ticket is None else ticket.origin.task
@@ -179,8 +180,8 @@ def read_run(folder: str) -> Run:
         folder=folder,
         method=_method(config, ticket),
         task=task_of_folder(config.task.data),
-        lr=float(config.optimization.lr[0]),
-        seed=config.common.seed,
+        lr=float(of_launch.get("lr", config.optimization.lr)[0]),
+        seed=of_launch.get("seed", config.common.seed),
         metric=metric,
         validations=sorted(validations.items()),
         trained=numbers[0],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from ..glue.suite import TASKS
 from . import paper
 from .document import Section, Table
 from .figures import (
@@ -28,6 +29,8 @@ def scores_section(rows: Sequence[Row], data: dict[str, Any]) -> Section | None:
         for task in tasks:
             cell = row.cells[task]
             printed = paper.SCORES.get(row.method.partition(" (")[0], {}).get(task)
+            if cell is not None and not _as_printed(task, cell.runs[0].metric):
+                printed = None
             line += ["–", ""] if cell is None else [str(cell), f"{cell.lr:g}"]
             line.append("" if printed is None else f"{printed:.1f}")
             both = cell is not None and printed is not None
@@ -50,6 +53,11 @@ def scores_section(rows: Sequence[Row], data: dict[str, Any]) -> Section | None:
         "in no column."
     )
     return Section("Scores (Tables 2 and 3)", [], [Table("table2", header, body, note)])
+
+
+def _as_printed(task: str, metric: str) -> bool:
+    """Whether the paper prints this metric of the task."""
+    return any(t.folder == task and t.best_metric == metric for t in TASKS.values())
 
 
 def curves_section(rows: Sequence[Row]) -> Section | None:

@@ -24,6 +24,7 @@ from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.methods import WORDS
 from ..model.roberta import FUNCTION, SIZES
+from ..ticket import PUBLISHED
 from .folder import CHECKPOINT_LAST
 
 logger = logging.getLogger(__name__)
@@ -131,8 +132,8 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
         if key in ("ticket", "file") and value in WORDS:
             continue
         candidate = os.path.normpath(os.path.join(cwd, value))
-        if section in ("optimizer", "ticket") and not os.path.isfile(candidate):
-            continue  # a built-in name; a missing file is reported where tickets are opened
+        if value in PUBLISHED and not os.path.isfile(candidate):
+            continue
         with open_dict(node):
             node[key] = candidate
 

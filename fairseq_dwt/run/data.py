@@ -11,8 +11,10 @@ from fairseq.data import Dictionary, data_utils
 
 from ..checkpoint import Pretrained
 from ..errors import DwtError
+from ..files import sha256
 from ..glue.indexed import load_dictionary
 from ..model.roberta import num_embeddings
+from .folder import RUN, launched
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def check_data(cfg: Any, settings: Any, pretrained: Pretrained) -> None:
             "task.data: expected a folder that preprocess.py wrote (input0/dict.txt, label/…), "
             f"found none at {cfg.data}; run examples/glue/preprocess.py or check the path"
         )
-    words = _check_dictionary(cfg.data, pretrained)
+    words = check_dictionary(cfg.data, pretrained)
     labels = None if cfg.regression_target else _check_classes(cfg)
     if cfg.regression_target and cfg.num_classes < 1:
         raise DwtError(f"task.num_classes: expected 1 for regression, got {cfg.num_classes}")
@@ -58,10 +60,25 @@ def label_names(dictionary: Dictionary) -> list[str]:
     return [n for n in names if n != "<mask>" and not n.startswith("madeupword")]
 
 
-def _check_dictionary(data: str, pretrained: Pretrained) -> Dictionary:
-    """Refuse text in another model's vocabulary (DwtError)."""
+def check_dictionary(data: str, pretrained: Pretrained, run: str | None = None) -> Dictionary:
+    """Refuse text in another model's vocabulary.
+
+    Args:
+        data: the data-bin folder.
+        pretrained: the model.
+        run: a checkpoint of a run, whose folder may say in which vocabulary it was trained.
+
+    Raises:
+        DwtError: the vocabulary has other entries, or in another order.
+    """
     path = os.path.join(data, "input0", "dict.txt")
     words = load_dictionary(path)
+    record = None if run is None else os.path.join(os.path.dirname(os.path.abspath(run)), RUN)
+    if record is not None and launched(record).get("dictionary", sha256(path)) != sha256(path):
+        raise DwtError(
+            f"{path}: expected the dictionary that {run} was trained with, got another; "
+            "preprocess the data with the dict.txt of its model"
+        )
     beside = os.path.join(os.path.dirname(pretrained.path), "dict.txt")
     for other in (os.path.join(data, "input1", "dict.txt"), beside):
         if os.path.isfile(other) and load_dictionary(other).symbols != words.symbols:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
 from ..errors import DwtError
 
@@ -43,6 +45,16 @@ def ticket_in(folder: str) -> str | None:
     return next(filter(os.path.isfile, paths), None)
 
 
+def launched(path: str) -> Mapping[str, Any]:
+    """What a run.json says of the last launch that trained; nothing where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def hold(folder: str) -> None:
     """Let no other process run in this run's folder while this one lives.
 
@@ -52,8 +64,15 @@ def hold(folder: str) -> None:
     folder = os.path.abspath(folder)
     if folder in _held:
         return
-    os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, LOCK), "a", encoding="utf-8")  # noqa: SIM115
+    try:
+        os.makedirs(folder, exist_ok=True)
+        file = open(os.path.join(folder, LOCK), "a", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise DwtError(
+            f"{folder}: expected a folder that can be written, got one that cannot "
+            f"({error.strerror}); choose another hydra.run.dir (of another recipe: "
+            "checkpoint.save_dir)"
+        ) from None
     try:
         # the lock of a process, not of a file: workers that load data do not inherit it
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,7 @@ from .folder import CHECKPOINT_LAST
 logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING = "early_stopping"
+_NO_EPOCH = -1
 
 
 def early_stopping_state() -> dict[str, Any]:
@@ -64,7 +65,7 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
         logger.info(f"this run has finished already, after {updates} updates: {path}")
         with open_dict(root.optimization):
             # fairseq's epochs start at 1, and 0 would mean no limit
-            root.optimization.max_epoch = -1
+            root.optimization.max_epoch = _NO_EPOCH
         return None
     if "last_optimizer_state" not in state and not root.checkpoint.reset_optimizer:
         raise DwtError(
@@ -83,6 +84,11 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
             "bit for bit as if it had not been interrupted"
         )
     return None
+
+
+def has_finished(root: DictConfig) -> bool:
+    """Whether :func:`resume` has found that the run in this folder trains no more."""
+    return bool(root.optimization.max_epoch == _NO_EPOCH)
 
 
 def check_precision(root: DictConfig) -> None:

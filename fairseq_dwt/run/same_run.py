@@ -1,7 +1,8 @@
 """A run's folder is one run: what was launched there first is compared at every launch.
 
-``run.json`` keeps what makes two launches the same run. Learning rate, updates, epochs, batch size,
-workers, σ and logging are not in it: they may change between launches, as in fairseq.
+``run.json`` keeps what makes two launches the same run. Updates, epochs, batch size, workers, σ and
+logging are not in it: they may change between launches, as in fairseq. So may learning rate and
+seed, of which the last launch that trained is kept.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from ..files import replacing
 from ..glue.suite import task_of_folder
 from ..ticket import AnyTicket, load_ticket
 from .folder import PREDICTIONS, RUN, ticket_in
-from .resume import checkpoint_to_resume
+from .resume import checkpoint_to_resume, has_finished
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +64,18 @@ def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
                 f"{path}: expected {_WORDS[key]} {_told(earlier[key])} of the run that is here, "
                 f"got {_told(value)}; choose another hydra.run.dir, or remove that run"
             )
-    if is_master(root.distributed_training) and not (last is not None and os.path.isfile(path)):
+    trains = {"lr": [float(rate) for rate in root.optimization.lr], "seed": root.common.seed}
+    if has_finished(root):
+        for key, value in trains.items():
+            if earlier.get(key, value) != value:
+                raise DwtError(
+                    f"{path}: expected the run that has finished here, with {key} {earlier[key]}, "
+                    f"got {key} {value}; choose another hydra.run.dir, or remove that run"
+                )
+    elif is_master(root.distributed_training):
+        kept = earlier if last is not None else {}
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump(now, file, indent=1)
+            json.dump({**now, **kept, **trains}, file, indent=1)
 
 
 def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:

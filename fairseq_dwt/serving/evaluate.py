@@ -17,7 +17,7 @@ from ..glue.suite import GlueTask
 from ..model.anatomy import add_head
 from ..model.names import heads_of
 from ..model.products import products_in_fp32
-from ..run.data import LONG_ROWS, label_names
+from ..run.data import LONG_ROWS, check_dictionary, label_names
 from .model import load_roberta
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,13 @@ def evaluate(
             f"{data}: expected the data-bin folder of {task.folder}, found no input0/dict.txt; "
             "make it with examples/glue/preprocess.py, or correct --data"
         )
+    check_dictionary(data, weights, checkpoint)
+    sentences = 1 + os.path.isfile(os.path.join(data, "input1", "dict.txt"))
+    if tuned.sentences not in (None, sentences):
+        raise DwtError(
+            f"{data}: expected examples of {tuned.sentences} sentences, on which {checkpoint} was "
+            f"trained, got {sentences}; correct --data"
+        )
     reader = SentencePredictionTask.setup_task(config)
     positive = _positive(reader, tuned, task, data)
     found = {}
@@ -86,6 +93,10 @@ def evaluate(
         except (FileNotFoundError, AssertionError) as error:
             raise DwtError(f"{data}: expected a dev set {split!r}, found none ({error})") from None
         rows = reader.dataset(split)
+        if not len(rows) or "target" not in rows[0]:
+            raise DwtError(
+                f"{data}: expected rows with labels in {split}, found none; name data of a dev set"
+            )
         kept = _fitting_rows(rows, reader.max_positions(), tuned, f"{data}: {split}")
         order = sorted(kept, key=lambda row: -int(rows.size(row)))
         predictions, targets = torch.empty(len(rows)), torch.empty(len(rows))

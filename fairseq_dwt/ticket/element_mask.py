@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import DwtError
-from ..files import check_checksum, checksum, read_safetensors, replacing
+from ..files import check_checksum, checksum, read_safetensors, write_safetensors
 from ..model.names import Matrix
 from .origin import Origin, check_base, check_origin, check_shapes
 from .part import Part
@@ -120,8 +120,6 @@ class ElementMask:
 
     def save(self, path: str) -> None:
         """Write the mask, bit-packed, whole or not at all."""
-        from safetensors.torch import save_file
-
         shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
         metadata = {
             "format": FORMAT,
@@ -131,8 +129,7 @@ class ElementMask:
         }
         packed = {name: pack(mask) for name, mask in self.masks.items()}
         metadata["sha256"] = checksum(metadata, packed)
-        with replacing(path) as temporary:
-            save_file(packed, temporary, metadata=metadata)
+        write_safetensors(path, packed, metadata)
 
     @classmethod
     def load(cls, path: str) -> ElementMask:

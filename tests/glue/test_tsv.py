@@ -72,6 +72,7 @@ def _replace_line(path: Path, number: int, line: bytes) -> None:
         ("rte", "train.tsv", 1, b"index\tsentence1\tlabel", r"line 1: expected 4 column names .*got 3"),
         ("rte", "dev.tsv", 1, b"index\tsentence1\tlabel\tsentence2", r"'sentence2' in column 3, got it in column 4"),
         ("rte", "train.tsv", 1, b"0\ta\tb\tentailment", r"line 1: .*got a row of data; add the header"),
+        ("rte", "test.tsv", 1, b"0\ta\tb", r"test.tsv line 1: .*got a row of data; add the header"),
         ("mrpc", "train.tsv", 1, b"\xef\xbb\xbf1\tx\tx\ta\tb", r"line 1: .*got a row of data; add the header"),
     ],
 )  # fmt: skip

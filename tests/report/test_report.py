@@ -143,6 +143,17 @@ def test_a_moved_ticket_is_named_by_its_task():
         assert line[header.index("difference")] == "-27.7"
 
 
+def test_no_number_of_the_paper_stands_beside_another_metric():
+    table = make_document([run("Dominant-1", 60, metric="f1")]).sections[0].shown[0]
+    (line,) = table.rows
+    header = list(table.header)
+    assert [line[header.index(name)] for name in ("RTE", "paper", "difference")] == [
+        "60.0 †",
+        "",
+        "",
+    ]
+
+
 def test_structure_of_the_papers_ticket():
     """Table 4 is the part O and FC2 of Table 1; the text names 673, 631, 474 and 106."""
     published = load_ticket("roberta.large/mnli")

@@ -155,6 +155,10 @@ def test_export_refuses_in_one_sentence(small, train, ticket, tmp_path, capsys):
     folder = train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=2")
     tuned, out = f"{folder}/checkpoint_last.pt", str(tmp_path / "d.safetensors")
     start = ["export", "--init", small.init, "--tuned", tuned]
+    (tmp_path / "other" / "label").mkdir(parents=True)
+    swapped = reversed(Tuned(tuned).labels)
+    text = "".join(f"{label} 1\n" for label in swapped)
+    (tmp_path / "other" / "label" / "dict.txt").write_text(text)
     lonely = str(tmp_path / "lonely" / "checkpoint_best.pt")
     os.makedirs(os.path.dirname(lonely))
     shutil.copy(tuned, lonely)
@@ -164,6 +168,7 @@ def test_export_refuses_in_one_sentence(small, train, ticket, tmp_path, capsys):
     unnamed = ["export", "--init", small.init, "--tuned", str(tmp_path / "unnamed.pt")]
     for command, message in (
         ([*start, "-k", "1", "-o", out], "outside the ticket, got others in"),
+        ([*start, "--data", str(tmp_path / "other"), "-o", out], "--data: expected the labels of"),
         ([*start, "-o", "d.pt"], "expected a file name that ends in .safetensors"),
         (["export", "--init", small.init, "--tuned", lonely, "-o", out], "name it with --ticket"),
         ([*unnamed, "--ticket", ticket, "-o", out], "name the task's data-bin folder with --data"),

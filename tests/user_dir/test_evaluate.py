@@ -65,10 +65,28 @@ def test_what_is_refused(train, small, tmp_path, capsys):
         first, second, *rest = file.readlines()
     with open(f"{swapped}/label/dict.txt", "w") as file:
         file.writelines([second, first, *rest])
+    reordered, larger, single, unlabeled = (
+        str(shutil.copytree(small.data, tmp_path / name)) for name in ("re", "large", "one", "no")
+    )
+    for folder in (reordered, larger):
+        with open(f"{folder}/input0/dict.txt") as file:
+            words = file.readlines()
+        words = [*words, "more 1\n"] if folder == larger else words[::-1]
+        for side in ("input0", "input1"):
+            with open(f"{folder}/{side}/dict.txt", "w") as file:
+                file.writelines(words)
+    shutil.rmtree(f"{single}/input1")
+    for kind in ("bin", "idx"):
+        os.unlink(f"{unlabeled}/label/valid.{kind}")
+    shutil.copy(best, tmp_path / "moved.pt")  # nothing beside it says what it was trained with
     for command, told in (
         ([best, "--task", "rte", "--data", small.data], "expected the labels of RTE"),
         ([best, "--task", "mrpc", "--data", "nowhere"], "nowhere: expected the data-bin folder"),
         ([best, "--task", "mrpc", "--data", swapped], "in their order"),
+        ([best, "--task", "mrpc", "--data", reordered], "expected the dictionary that"),
+        ([str(tmp_path / "moved.pt"), "--task", "mrpc", "--data", larger], "entries with <mask>"),
+        ([best, "--task", "mrpc", "--data", single], "expected examples of 2 sentences"),
+        ([best, "--task", "mrpc", "--data", unlabeled], "expected rows with labels in valid"),
         ([small.init, "--task", "mrpc", "--data", small.data], "one classification head, got 0"),
         ([best, "--task", "mrpc", "--data", small.data, "--batch-size", "0"], "--batch-size"),
         ([best, "--task", "sts-b", "--data", small.data], "expected a task of classes as"),

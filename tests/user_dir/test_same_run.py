@@ -10,6 +10,7 @@ import pytest
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import load_checkpoint
+from fairseq_dwt.run.folder import launched
 from tests.conftest import write_roberta
 
 RUNS = {"stage 1": "dwt_rte", "full": "full_rte", "bitfit": "bitfit_rte"}
@@ -122,6 +123,20 @@ def test_what_fairseq_lets_change_may_change(run, train):
     more = ["task.sigma=1e-3"] if run == "stage 1" else []
     changed = ["optimization.lr=[1e-4]", "dataset.batch_size=4", "common.log_interval=1"]
     assert updates(train(RUNS[run], *changed, *more, folder=folder)) == 6
+
+
+@pytest.mark.parametrize("changed", ["optimization.lr=[1e-4]", "common.seed=9"])
+def test_a_finished_run_is_not_another_one(changed, train):
+    """Hydra's settings are of the last launch, the report's of the last that trained."""
+    folder = train("bitfit_rte", "optimization.max_update=3")
+    train("bitfit_rte", "optimization.max_update=3", folder=folder)  # itself
+    before = files(folder)
+    with pytest.raises(DwtError, match="run.json: expected the run that has finished here, with"):
+        train("bitfit_rte", "optimization.max_update=3", changed, folder=folder)
+    assert files(folder) == before
+    train("bitfit_rte", changed, folder=folder)  # to six updates
+    record = launched(f"{folder}/run.json")
+    assert (record["lr"], record["seed"]) == (([1e-4], 1) if "lr" in changed else ([0.01], 9))
 
 
 def test_a_folder_of_before_is_compared_as_far_as_it_tells(data, small, train, tmp_path):

@@ -31,6 +31,16 @@ def test_refuses_in_one_sentence(override, message, train, ticket):
         train("ticket_rte", f"optimizer.ticket={ticket}", override)
 
 
+def test_a_ticket_that_is_missing_is_not_the_one_in_the_runs_folder(train, ticket, tmp_path):
+    """An earlier launch left its own there, under the same name, and Hydra has gone there."""
+    folder = train("ticket_rte", f"optimizer.ticket={ticket}")
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt", "predictions.tsv"):
+        (tmp_path / "run" / name).unlink()
+    assert (tmp_path / "run" / "ticket.json").is_file()
+    with pytest.raises(DwtError, match="ticket.json: expected a ticket file, found none"):
+        train("ticket_rte", "optimizer.ticket=ticket.json", folder=folder)
+
+
 def test_says_that_a_ticket_has_fewer_columns_than_asked_for(train, ticket, caplog):
     train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=64", "optimization.max_update=1")
     assert "fewer than the 64 that were asked for; a stage 1 with task.ranked_col" in caplog.text
