@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,19 @@ def test_union_intersection_difference(small, tmp_path, capsys):
     assert main(["random", "--init", small.init, "--percent", "5", "-o", mask]) == 0
     assert main(["union", paths[0], mask, "-o", out]) == 2
     assert "expected a ticket of columns, got an element mask" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_output_that_is_full_and_one_of_few_letters(small, tmp_path):
+    path = str(tmp_path / "ticket.json")
+    command = [sys.executable, "-m", "fairseq_dwt"]
+    given = [*command, "bitfit", "--init", small.init, "-o", path]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    told = subprocess.run(given, env=environment, capture_output=True, text=True, check=True)
+    assert "wrote" in told.stdout
+    with open("/dev/full", "w") as full:
+        failed = subprocess.run(
+            [*command, "show", path], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert failed.returncode == 2
+    assert failed.stderr.endswith("error: standard output: No space left on device\n")

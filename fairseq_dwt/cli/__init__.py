@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = args.command
     try:
         _check_output(args)
-        return command(args)
+        code = command(args)
+        sys.stdout.flush()  # here, where its failure is told
+        return code
     except DwtError as error:
         return _failed(args.name, f"error: {error}")
     except BrokenPipeError:

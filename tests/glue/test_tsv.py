@@ -149,3 +149,11 @@ def test_bad_dictionary(content, message, tmp_path):
         (tmp_path / "dict.txt").write_bytes(content)
     with pytest.raises(DwtError, match=f"dict.txt: .*{message}"):
         load_dictionary(tmp_path / "dict.txt")
+
+
+def test_a_dictionary_of_another_tokenizer_is_refused(glue_dir, preprocess, tmp_path):
+    (tmp_path / "dict.txt").write_text("other 1\n")
+    dictionary = load_dictionary(tmp_path / "dict.txt")
+    with pytest.raises(DwtError, match="train.tsv: expected tokens of the dictionary, got .* dict"):
+        preprocess("rte", glue_dir, dictionary=dictionary)
+    assert_nothing_left(tmp_path / "out")

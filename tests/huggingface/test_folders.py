@@ -268,6 +268,14 @@ def test_import_does_not_replace_another_models_vocabulary(vocabulary, tmp_path)
     assert not (tmp_path / "model.pt").exists()
 
 
+def test_import_leaves_nothing_where_the_model_cannot_be_written(vocabulary, tmp_path):
+    save_hf(tmp_path / "hf", vocabulary)
+    (tmp_path / "out" / "model.pt").mkdir(parents=True)
+    with pytest.raises(DwtError, match="model.pt: cannot write it"):
+        import_folder(str(tmp_path / "hf"), str(tmp_path / "out" / "model.pt"))
+    assert os.listdir(tmp_path / "out") == ["model.pt"]
+
+
 def test_export_leaves_a_file_of_that_name_alone(small, tmp_path):
     (tmp_path / "hf").write_text("mine")
     dictionary = os.path.join(small.data, "input0", "dict.txt")
