@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import warnings
@@ -162,6 +163,31 @@ def settle_schedule(root: DictConfig) -> None:
             "lr_scheduler.total_num_update: expected the number of updates over which the learning "
             f"rate decays, got {scheduler.total_num_update:g}; with optimization.max_update=0 (no "
             "limit) set it to optimization.max_epoch times the updates of an epoch"
+        )
+
+
+def tell_schedule(root: DictConfig, rows: int) -> None:
+    """Say where the last epoch comes long before the learning rate's end.
+
+    Our configs count updates for batches of 16 on one GPU.
+
+    Args:
+        root: fairseq's whole config.
+        rows: of the training set.
+    """
+    dataset, epochs = root.dataset, root.optimization.max_epoch
+    counted = "total_num_update" in root.lr_scheduler and epochs > 0
+    if not counted or dataset.batch_size is None or dataset.max_tokens is not None:
+        return
+    total = float(root.lr_scheduler.total_num_update)
+    step = dataset.batch_size * root.optimization.update_freq[-1]
+    step *= root.distributed_training.distributed_world_size
+    updates = epochs * math.ceil(rows / step)
+    if updates < 0.9 * total:
+        logger.warning(
+            f"optimization.max_epoch: {epochs} epochs end after {updates} updates, and the "
+            f"learning rate is to end after {total:.0f}; set optimization.max_update={updates} "
+            f"lr_scheduler.warmup_updates={round(0.06 * updates)} (6 %), or more epochs"
         )
 
 

@@ -123,6 +123,8 @@ class FromPretrainedTask(ScoredTask):
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
         """A split; the training set in order of length where the batches are to be of one."""
         super().load_dataset(split, combine=combine, **kwargs)
+        if split == self.root.dataset.train_subset:
+            config.tell_schedule(self.root, len(self.datasets[split]))
         if self.cfg.batch_by_length and split == self.root.dataset.train_subset:
             self.datasets[split] = ByLength(self.datasets[split], self.cfg.seed)
         return self.datasets[split]

@@ -41,6 +41,12 @@ def test_a_ticket_that_is_missing_is_not_the_one_in_the_runs_folder(train, ticke
         train("ticket_rte", "optimizer.ticket=ticket.json", folder=folder)
 
 
+def test_says_that_the_epochs_end_before_the_learning_rate(train, caplog):
+    given = ["bitfit_rte", "optimization.max_epoch=1", "optimization.max_update=14"]
+    train(*given, "dataset.batch_size=16")
+    assert "1 epochs end after 6 updates, and the learning rate is to end after 14" in caplog.text
+
+
 def test_says_that_a_ticket_has_fewer_columns_than_asked_for(train, ticket, caplog):
     train("ticket_rte", f"optimizer.ticket={ticket}", "optimizer.k=64", "optimization.max_update=1")
     assert "fewer than the 64 that were asked for; a stage 1 with task.ranked_col" in caplog.text
