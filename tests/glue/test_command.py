@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import string
 import subprocess
 import sys
 import time
@@ -59,8 +60,10 @@ def test_existing_output_is_found_before_any_work(glue_dir, bpe_dir, command, tm
 
 
 def test_bert_and_sentencepiece(glue_dir, command, tmp_path, capsys):
-    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\nthe\ndog\n", encoding="utf-8")
-    (tmp_path / "dict.txt").write_text("the 1\ndog 1\n", encoding="utf-8")
+    letters = [begin + letter for begin in ("", "##") for letter in string.ascii_lowercase]
+    words = "\n".join(["[UNK]", "[CLS]", "[SEP]", "the", "dog", *letters])
+    (tmp_path / "vocab.txt").write_text(f"{words}\n", encoding="utf-8")
+    (tmp_path / "dict.txt").write_text(words.replace("\n", " 1\n") + " 1\n", encoding="utf-8")
     arguments = [
         "--glue-dir",
         str(glue_dir),
@@ -75,12 +78,15 @@ def test_bert_and_sentencepiece(glue_dir, command, tmp_path, capsys):
 
     library = pytest.importorskip("sentencepiece")
     library.SentencePieceTrainer.train(
-        sentence_iterator=iter(["the dog saw the city", "the old dog heard it"] * 20),
+        sentence_iterator=iter(["the dog saw the city", " ".join(string.ascii_lowercase)] * 20),
         model_prefix=str(tmp_path / "m"),
-        vocab_size=30,
+        vocab_size=40,
         hard_vocab_limit=False,
         minloglevel=2,
     )
+    rows = (tmp_path / "m.vocab").read_text(encoding="utf-8").splitlines()[3:]
+    text = "".join(f"{row.split()[0]} 1\n" for row in rows)
+    (tmp_path / "dict.txt").write_text(text, encoding="utf-8")
     pieces = ["--bpe", "sentencepiece", "--sentencepiece-model", str(tmp_path / "m.model")]
     assert command([*arguments, *pieces, "--out", str(tmp_path / "pieces")]) == 0
     assert len(tree(tmp_path / "pieces" / "CoLA")) == len(tree(tmp_path / "bert" / "CoLA")) == 12
