@@ -73,9 +73,8 @@ def check_same_run(task: Any, ticket: AnyTicket | None = None) -> None:
                     f"got {key} {value}; choose another hydra.run.dir, or remove that run"
                 )
     elif is_master(root.distributed_training):
-        kept = earlier if last is not None else {}
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump({**now, **kept, **trains}, file, indent=1)
+            json.dump({**now, **trains}, file, indent=1)
 
 
 def _record(task: Any, ticket: AnyTicket | None) -> dict[str, Any]:
