@@ -33,7 +33,8 @@ REPLACED = {
     "fairseq_cli.train:MegatronTrainer": "recipes:megatron_trainer",
     "fairseq_cli.train:convert_namespace_to_omegaconf": "recipes:convert",
     "fairseq.options:add_checkpoint_args": "recipes:add_checkpoint_args",
-    # a spawned worker's error in a sentence
+    # a wrong setting in a sentence, and a spawned worker's error
+    "fairseq_cli.train:add_defaults": "add_defaults:add_defaults",
     "fairseq.distributed.utils:call_main": "workers:call_main",
 }
 
