@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from fairseq_dwt.checkpoint import Tuned, load_checkpoint
+from fairseq_dwt.checkpoint import Pretrained, Tuned, load_checkpoint
 from fairseq_dwt.cli import main
-from fairseq_dwt.delta import Delta
-from tests.conftest import WORDS
+from fairseq_dwt.delta import Delta, export
+from fairseq_dwt.find.controls import random_columns
+from fairseq_dwt.ticket import origin_of
+from tests.conftest import WORDS, fine_tuned
 from tests.processes import python
 
 
@@ -128,6 +131,25 @@ print(json.dumps(rows))
     pairs.write_text("")
     assert main([*command, "--input", str(pairs)]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_number_is_told_on_its_tasks_scale(small, vocabulary, tmp_path, capsys):
+    pretrained = Pretrained(small.init)
+    ticket = random_columns(pretrained.matrices, 1, 1, origin_of("random", pretrained, seed=1))
+    tuned = fine_tuned(pretrained, ticket, str(tmp_path / "tuned.pt"), classes=1)
+    delta = replace(export(pretrained, Tuned(tuned), ticket), labels=())
+    settings = {**delta.settings, "regression_target": True}
+    told = {}
+    for task in ("STS-B", None):
+        path = str(tmp_path / f"{task}.safetensors")
+        replace(delta, settings=settings, task=task, sentences=2).save(path)
+        (tmp_path / "pairs.tsv").write_text("w1 w2\tw3\n")
+        assert main([
+            "predict", "--init", small.init, "--delta", path, "--bpe", "bert", "--vocab-file",
+            vocabulary, "--dict", f"{small.data}/input0/dict.txt", "--input", f"{tmp_path}/pairs.tsv",
+        ]) == 0  # fmt: skip
+        told[task] = float(capsys.readouterr().out)
+    assert told["STS-B"] == pytest.approx(5 * told[None], rel=1e-5) and told[None] != 0
 
 
 def test_an_interrupted_apply_leaves_the_old_file(small, train, ticket, tmp_path, monkeypatch):
