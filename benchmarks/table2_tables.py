@@ -155,7 +155,8 @@ def figure(to_the_end: Result, of_k: Result) -> Figure:
                 style = "--" if method.endswith("-3") else "-"
                 colour = COLOURS.get(_kind(method), theme["ink"])
                 axis.plot(*line, style, color=colour, label=method) if task == its else 0
-            axis.set_title(f"{its}, mean over seeds")
+            metric = next(run["metric"] for run in to_the_end["runs"] if run["task"] == its)
+            axis.set_title(f"{its}, {metric}, mean over seeds")
             axis.set_xlabel("updates")
         for axis in (left, *others):
             axis.grid(axis="y")
