@@ -6,9 +6,10 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import torch
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed.utils import is_master
 from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
@@ -75,6 +76,31 @@ class ScoredTask(SentencePredictionTask):
         task._dev_scores = DevScores(names, labels.index(cfg.positive_label) - labels.nspecial)
         return task
 
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """The criterion.
+
+        Raises:
+            DwtError: checkpoints are to be chosen by a score that no validation will have.
+        """
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        wrapped = getattr(criterion, "wrapped", criterion)
+        # of another criterion, or with its own scores, the first validation tells
+        own_scores = getattr(wrapped, "keep_pred_and_targ", False)
+        validates = not self.root.dataset.disable_validation
+        if validates and type(wrapped) is SentencePredictionCriterion and not own_scores:
+            losses = ["loss", "nll_loss"] if wrapped is criterion else ["loss", "nll_loss", "l1"]
+            accuracy = [] if self.cfg.regression_target else ["accuracy"]
+            self._check_metric([*losses, *accuracy, *self._dev_scores.names])
+        return criterion
+
+    def _check_metric(self, known: Iterable[str]) -> None:
+        metric = self.root.checkpoint.best_checkpoint_metric
+        if metric not in known:
+            raise DwtError(
+                f"checkpoint.best_checkpoint_metric: expected one of {', '.join(sorted(known))}, "
+                f"got {metric}; name one, or its score in task.metrics"
+            )
+
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """A validation begins: its first subset is the one that fairseq chooses checkpoints by."""
         super().begin_valid_epoch(epoch, model)
@@ -91,11 +117,7 @@ class ScoredTask(SentencePredictionTask):
         """Write the predictions where this validation is the best so far, as fairseq judges it."""
         checkpoint = self.root.checkpoint
         metric, path = checkpoint.best_checkpoint_metric, self._predictions_file
-        if metric not in stats:
-            raise DwtError(
-                f"checkpoint.best_checkpoint_metric: expected one of {', '.join(sorted(stats))}, "
-                f"got {metric}; name one, or its score in task.metrics"
-            )
+        self._check_metric(stats)
         score = float(stats[metric])
         rows = self._dev_scores.rows()  # all workers must come here
         if not is_master(self.root.distributed_training) or not rows:

@@ -59,12 +59,23 @@ def test_a_head_of_another_task_trains_on(train, tmp_path):
         ("full_rte", ["+ticket.file=bitfit", "+ticket.step=subgradient"], "step: expected none in"),
         ("full_rte", ["+ticket.l1_lambda=1", "+ticket.k=3"], "k: expected none in stage 1, got 3"),
         ("ticket_rte", ["optimizer.ticket=oneshot", "+optimizer.like=x"], "like: expected none with"),
-        ("full_rte", ["checkpoint.best_checkpoint_metric=acc"], "expected one of accuracy, .*acc"),
     ],
 )  # fmt: skip
 def test_refused(name, settings, told, train):
     with pytest.raises(DwtError, match=told):
         train(name, *settings)
+
+
+@pytest.mark.parametrize("name", ["full_rte", "dwt_rte", "ticket_rte"])
+@pytest.mark.parametrize("metric", ["f1", "accuracy_"])
+def test_a_score_that_no_validation_has_is_refused_before_the_first_update(
+    name, metric, train, monkeypatch
+):
+    monkeypatch.setattr(TimeLeft, "step", lambda self, n: pytest.fail("trained"))
+    more = ["optimizer.ticket=random"] if name == "ticket_rte" else []
+    l1 = "l1, " if name == "dwt_rte" else ""
+    with pytest.raises(DwtError, match=f"expected one of accuracy, {l1}loss, nll_loss, got {metric};"):
+        train(name, *more, f"checkpoint.best_checkpoint_metric={metric}")
 
 
 def test_the_whole_model_is_not_kept_for_an_average_that_nobody_asked_for(monkeypatch):
