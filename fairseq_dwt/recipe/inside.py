@@ -13,7 +13,7 @@ from ..checkpoint import load_checkpoint, mapping
 from ..errors import DwtError
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..run.folder import ticket_in
-from ..run.resume import checkpoint_to_resume
+from ..run.resume import checkpoint_to_resume, has_finished
 from ..ticket import load_ticket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
@@ -104,6 +104,28 @@ def check_folder(cfg: DictConfig, now: Mapping[str, Any]) -> None:
             raise DwtError(
                 f"{path}: expected {word} {told[name]} of the run whose checkpoints are here, got "
                 f"{now[name]}; choose another checkpoint.save_dir, or remove that run"
+            )
+
+
+def check_finished(cfg: DictConfig) -> None:
+    """Refuse a finished run's folder to another rate or seed, whose result it would pass for.
+
+    Args:
+        cfg: fairseq's whole config, which :func:`~fairseq_dwt.run.resume.resume` has seen.
+
+    Raises:
+        DwtError: one of them differs from the run's.
+    """
+    path = checkpoint_to_resume(cfg)
+    if path is None or not has_finished(cfg):
+        return
+    trained = mapping(load_checkpoint(path).get("cfg")) or {}
+    for section, name in (("optimization", "lr"), ("common", "seed")):
+        told, given = plain(trained.get(section) or {}).get(name), plain(cfg[section])[name]
+        if told is not None and told != given:
+            raise DwtError(
+                f"{path}: expected the run that has finished here, with {name} {told}, got {name} "
+                f"{given}; choose another checkpoint.save_dir, or remove that run"
             )
 
 

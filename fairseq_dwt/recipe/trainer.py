@@ -38,6 +38,7 @@ from .first_batches import find_in_batches
 from .inside import (
     KEY,
     around,
+    check_finished,
     check_folder,
     depend_on,
     hold_statistics,
@@ -125,6 +126,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         }
         check_folder(cfg, self._now)
         resume(cfg)
+        check_finished(cfg)
         use_modules(model)
         hold_statistics(model, self.theta0.anatomy.head)
         if settings.file is None:

@@ -74,7 +74,9 @@ def test_a_score_that_no_validation_has_is_refused_before_the_first_update(
     monkeypatch.setattr(TimeLeft, "step", lambda self, n: pytest.fail("trained"))
     more = ["optimizer.ticket=random"] if name == "ticket_rte" else []
     l1 = "l1, " if name == "dwt_rte" else ""
-    with pytest.raises(DwtError, match=f"expected one of accuracy, {l1}loss, nll_loss, got {metric};"):
+    with pytest.raises(
+        DwtError, match=f"expected one of accuracy, {l1}loss, nll_loss, got {metric};"
+    ):
         train(name, *more, f"checkpoint.best_checkpoint_metric={metric}")
 
 

@@ -47,6 +47,21 @@ def test_a_finished_run_is_left_as_it_is(mlm):
     assert Path(folder, "s1", "ticket.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--lr", "0.01"], "finished here, with lr [0.003], got lr [0.01]"),
+        (["--seed", "2"], "finished here, with seed 1, got seed 2"),
+    ],
+)
+def test_a_finished_run_is_not_another_rates_or_seeds(mlm, more, told):
+    family, folder = mlm
+    before = Path(folder, "s1", "checkpoint_last.pt").read_bytes()
+    with pytest.raises(AssertionError, match=re.escape(told)):
+        family.train(folder, "s1", *STEPS, "4", *ticket_run(**FIND), *more)
+    assert Path(folder, "s1", "checkpoint_last.pt").read_bytes() == before
+
+
 def test_patience_is_not_forgotten(mlm):
     family, folder = mlm
     stop = [*ticket_run(file="random", k=1), "--patience", "2", "--max-epoch"]
