@@ -188,8 +188,10 @@ def _apply(args: argparse.Namespace) -> int:
         return 0
     delta, pretrained = Delta.load(args.delta), Pretrained(args.init)
     tensors = merge(pretrained, delta, args.delta)
-    task = {"_name": "sentence_prediction", **delta.settings}
-    save_roberta(args.output, tensors, pretrained.settings, task, delta.dtype, delta.labels)
+    # where a run's checkpoint has its data, whose folder's name is the task's
+    task = {"_name": "sentence_prediction", **delta.settings, "data": delta.task or ""}
+    told = delta.dtype, delta.labels, delta.sentences
+    save_roberta(args.output, tensors, pretrained.settings, task, *told)
     print(f"wrote {args.output}: {os.path.getsize(args.output):,} bytes")
     print(f"next: fairseq-dwt evaluate {args.output} --task {delta.task or '…'}, or export-hf")
     return 0

@@ -229,6 +229,7 @@ def save_roberta(
     task: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
     labels: Sequence[str] | None = None,
+    sentences: int | None = None,
 ) -> None:
     """Write a checkpoint that stock fairseq loads, whole or not at all.
 
@@ -239,6 +240,7 @@ def save_roberta(
         task: the task's settings, ``_name`` among them.
         dtype: in which the model was trained (see :class:`~fairseq_dwt.checkpoint.Tuned`).
         labels: label strings by class index, for those who predict with it.
+        sentences: of an example, 1 or 2, for them too.
     """
     half = {"fp16": dtype == torch.float16, "bf16": dtype == torch.bfloat16}
     history = {
@@ -264,7 +266,9 @@ def save_roberta(
         "extra_state": {"train_iterator": {"epoch": 1}},
         "last_optimizer_state": None,
     }
-    if labels is not None:
-        state["task_state"] = {"labels": list(labels)}
+    told: dict[str, Any] = {} if labels is None else {"labels": list(labels)}
+    told |= {} if sentences is None else {"sentences": sentences}
+    if told:
+        state["task_state"] = told
     with replacing(path) as temporary:
         torch.save(state, temporary)

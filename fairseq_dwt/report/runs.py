@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import DwtError
 from ..find.methods import label_of
@@ -77,7 +79,13 @@ class Run:
 
     def best_of(self, scores: Sequence[float]) -> float:
         """The highest score, or the lowest loss."""
-        return (max if self.maximize else min)(scores)
+        return max(scores, key=self.worth)
+
+    def worth(self, score: float) -> float:
+        """By which scores are ranked: a loss by its negative, NaN below all."""
+        if math.isnan(score):
+            return -math.inf
+        return score if self.maximize else -score
 
     @property
     def recomputed(self) -> bool:
@@ -113,7 +121,7 @@ def find_runs(folders: list[str]) -> list[Run]:
         for run in found:
             real = os.path.realpath(run)
             if real not in runs:
-                runs[real] = read_run(run)
+                runs[real] = _read(run)
     return list(runs.values())
 
 
@@ -129,8 +137,21 @@ def _run_folders(folder: str) -> Iterator[str]:
         seen.add(real)
 
 
+def _read(folder: str) -> Run:
+    try:
+        return read_run(folder)
+    except (OmegaConfBaseException, AttributeError, LookupError, TypeError) as error:
+        raise DwtError(
+            f"{folder}: expected the settings of a run, got others "
+            f"({' '.join(str(error).split())[:200]}); remove the run's folder, or name others"
+        ) from None
+
+
 def _config(folder: str) -> Any:
-    """A run's settings; None where Hydra has launched something else there, or nothing."""
+    """A run's settings; None where Hydra has launched something else there, or nothing.
+
+    Hydra writes them before fairseq looks at them: without data nothing was launched.
+    """
     path = os.path.join(folder, CONFIG)
     if not os.path.isfile(path):
         return None
@@ -141,8 +162,11 @@ def _config(folder: str) -> Any:
             f"{path}: expected the settings of a run as Hydra wrote them, cannot read them "
             f"({' '.join(str(error).split())[:200]}); remove the run's folder, or name others"
         ) from None
-    ours = all(name in config for name in ("task", "optimizer", "optimization", "checkpoint"))
-    return config if ours else None
+    sections = ("task", "optimizer", "optimization", "checkpoint")
+    ours = isinstance(config, DictConfig) and all(
+        name in config and isinstance(config[name], DictConfig) for name in sections
+    )
+    return config if ours and config.task.get("data", "") else None
 
 
 def read_run(folder: str) -> Run:

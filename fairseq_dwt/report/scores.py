@@ -109,8 +109,8 @@ def _cell(by_lr: dict[float, list[Run]] | None) -> Cell | None:
     most = max(len(runs) for runs in by_lr.values())
     complete = {lr: runs for lr, runs in by_lr.items() if len(runs) == most}
     means = {lr: mean(run.best or 0.0 for run in runs) for lr, runs in complete.items()}
-    best = next(iter(complete.values()))[0].best_of(list(means.values()))
-    lr = next(lr for lr, found in means.items() if found == best)
+    any_run = next(iter(complete.values()))[0]
+    lr = max(means, key=lambda lr: any_run.worth(means[lr]))
     return Cell(lr, tuple(sorted(complete[lr], key=lambda run: run.seed)))
 
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from fairseq_dwt import DwtError
 from fairseq_dwt.cli import main
 from fairseq_dwt.report.runs import find_runs
 from fairseq_dwt.report.scores import score_table
@@ -46,6 +47,25 @@ def test_each_run_is_found_once_and_other_folders_are_left_alone(tmp_path, capsy
     told = capsys.readouterr().err
     assert "another program" in told and "expected the settings of a run" in told
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"task": {"data": "???"}}, {"task": {"data": None}}, {"task": None}, {"optimizer": None}],
+)
+def test_a_launch_that_failed_at_its_settings_was_no_run(more, tmp_path):
+    one = run_folder(tmp_path / "runs" / "one")
+    run_folder(tmp_path / "runs" / "failed", **more)
+    assert [found.folder for found in find_runs([str(tmp_path / "runs")])] == [str(one)]
+
+
+@pytest.mark.parametrize(
+    "more", [{"optimization": {"lr": 0.1}}, {"optimization": {"lr": ["${nowhere}"]}}, {"common": 1}]
+)
+def test_settings_of_no_run_are_told_with_their_folder(more, tmp_path):
+    folder = run_folder(tmp_path / "odd", **more)
+    with pytest.raises(DwtError, match=f"{folder}: expected the settings of a run, got others"):
+        find_runs([str(tmp_path)])
 
 
 def test_a_recipes_ticket_lies_with_its_checkpoints(tmp_path):
@@ -113,3 +133,19 @@ def test_the_best_loss_is_the_lowest(tmp_path):
     better = run("Full", 0, 1e-4, metric="loss", validations=[(1, 2.125)], maximize=False)
     (row,) = score_table([worse, better])
     assert row.cells["RTE"].lr == 1e-4 and str(row.cells["RTE"]) == "2.12†"
+
+
+def test_a_run_that_diverged_is_the_worst(tmp_path):
+    log = "".join(
+        f'[x][valid][INFO] - {{"valid_loss": "{loss}", "valid_num_updates": "{number}"}}\n'
+        for number, loss in enumerate(("nan", 1.07, 1.2), start=1)
+    )
+    (found,) = find_runs([str(run_folder(tmp_path / "a", log))])
+    assert found.best == 1.07
+    nan = run("Full", 0, 1e-3, metric="loss", validations=[(1, float("nan"))], maximize=False)
+    fine = run("Full", 0, 1e-4, metric="loss", validations=[(1, 3.0)], maximize=False)
+    for runs in ([nan, fine], [fine, nan]):
+        (row,) = score_table(runs)
+        assert row.cells["RTE"].lr == 1e-4
+    alone = run_folder(tmp_path / "nan", log.partition("\n")[0] + "\n")
+    assert main(["report", str(alone), "-o", str(tmp_path / "report")]) == 0

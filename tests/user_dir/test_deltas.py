@@ -64,6 +64,7 @@ def test_export_and_apply_give_the_checkpoint_back(
     first, second = Delta.load(delta), Delta.load(again)
     assert all(torch.equal(second.values[n], t) for n, t in first.values.items())
     assert second.labels == first.labels and second.settings == first.settings
+    assert [(d.task, d.sentences) for d in (first, second)] == [("RTE", 2)] * 2
 
 
 def test_predict_says_what_stock_fairseq_says(
