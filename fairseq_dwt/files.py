@@ -19,12 +19,19 @@ from .errors import DwtError
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
+def replacing(
+    path: str, of_writing: tuple[type[BaseException], ...] = (OSError, RuntimeError)
+) -> Iterator[str]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
     A reader sees the old file or the new one, never a half; a kill leaves at most a ``*.tmp``. The
     file keeps its permissions, and a link stays one. What is no file, as ``/dev/stdout`` or a pipe,
     is yielded itself.
+
+    Args:
+        path: of the file.
+        of_writing: errors in the block that mean that the file cannot be written. torch and
+            safetensors have some of their own; a block that also computes has not.
 
     Raises:
         DwtError: it cannot be written, as on a full disk or into a folder that takes no files; the
@@ -57,8 +64,7 @@ def replacing(path: str) -> Iterator[str]:
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        # torch and safetensors have errors of their own for a disk that is full
-        if isinstance(error, (OSError, RuntimeError)) or type(error).__name__ == "SafetensorError":
+        if isinstance(error, of_writing) or type(error).__name__ == "SafetensorError":
             reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             raise DwtError(
                 f"{path}: cannot write it ({reason}); what was there before is as it was: make "
@@ -70,6 +76,8 @@ def replacing(path: str) -> Iterator[str]:
 @contextlib.contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside ``target`` that takes its place if the block ends well.
+
+    A ``target`` that is there and empty is filled: somebody may stand in it.
 
     Raises:
         DwtError: ``target`` is a file.
@@ -87,6 +95,10 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     try:
         yield partial
         if target.exists():
+            if not any(target.iterdir()):
+                for path in partial.iterdir():
+                    os.rename(path, target / path.name)
+                return
             os.rename(target, earlier)
         try:
             os.rename(partial, target)

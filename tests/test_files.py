@@ -29,6 +29,23 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["ticket.json"]
 
 
+def test_an_error_of_what_is_computed_is_not_one_of_the_disk(tmp_path):
+    with pytest.raises(DwtError, match="cannot write it"), replacing(f"{tmp_path}/a"):
+        raise RuntimeError("as torch.save on a full disk")
+    with pytest.raises(RuntimeError, match="shapes"), replacing(f"{tmp_path}/a", (OSError,)):
+        raise RuntimeError("shapes do not fit")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there_and_empty_is_filled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with replacing_folder(Path(".")) as partial:
+        (partial / "inside").mkdir()
+        (partial / "config.json").write_text("new")
+    assert sorted(os.listdir(".")) == ["config.json", "inside"]
+    assert not [name for name in os.listdir("..") if "partial" in name]
+
+
 def test_folders_are_made_and_the_file_is_readable_by_others(tmp_path):
     path = tmp_path / "a" / "b.json"
     with replacing(str(path)) as temporary:

@@ -29,6 +29,11 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except DwtError as error:
         return _failed(args.name, f"error: {error}")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's
+            raise
+        told = f"out of the device's memory ({str(error).splitlines()[0]})"
+        return _failed(args.name, f"error: {told}; use a smaller --batch-size, or --device cpu")
     except BrokenPipeError:
         # who reads our output has had enough; Python must not say so again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

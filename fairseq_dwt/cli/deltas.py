@@ -211,6 +211,8 @@ def _predict(args: argparse.Namespace) -> int:
             f"--task: expected a task of {'numbers' if regression else 'classes'} as {path} was "
             f"trained on ({known.task or 'unnamed'}), got {task.folder}; leave --task out"
         )
+    if args.scores and regression:
+        raise DwtError(f"--scores: expected none: {path} predicts a number; leave it out")
     examples = read_examples(args.input, sentences, known.labels, regression)
     predictor, (delta,) = _predictor(args)
     of_task = task or next((t for t in TASKS.values() if t.folder == known.task), None)
@@ -233,7 +235,8 @@ def _predict(args: argparse.Namespace) -> int:
         write(sys.stdout)
         return 0
     # opened first: that it cannot be written shows before the work
-    with replacing(args.output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    opened = replacing(args.output, of_writing=(OSError,))
+    with opened as temporary, open(temporary, "w", encoding="utf-8") as file:
         number = write(file)
     print(f"wrote {args.output}: {number} lines")
     return 0
@@ -255,9 +258,10 @@ def _submit(args: argparse.Namespace) -> int:
     """One base and a delta for each task: the GLUE server's zip."""
     from ..glue.submission import test_sets, text_of, write_submission
 
-    for option, value in (("--task", args.task), ("--input", args.input)):
+    given = {"--task": args.task, "--input": args.input, "--scores": args.scores or None}
+    for option, value in given.items():
         if value is not None:
-            raise DwtError(f"{option}: expected none with --glue-test, got {value}")
+            raise DwtError(f"{option}: expected none with --glue-test, got {value}; leave it out")
     if args.output is None:
         raise DwtError("--output: expected the zip to write with --glue-test, got none")
     ends_in(args.output, ".zip")
@@ -271,7 +275,7 @@ def _submit(args: argparse.Namespace) -> int:
             raise DwtError(f"{path}: expected one delta of {task.folder}, got two; name one")
         tasks[task.name] = (task, delta, list(test_sets(task, args.glue_test)))
     files = {}
-    with replacing(args.output) as temporary:  # first, as above
+    with replacing(args.output, of_writing=(OSError,)) as temporary:  # first, as above
         for task, delta, sets in tasks.values():
             for name, examples in sets:
                 found = predictor(delta, examples, progress=sys.stderr.isatty())

@@ -119,6 +119,11 @@ def _config_or_run(args: argparse.Namespace) -> Any:
     """The settings of a config, or those that a run keeps in its checkpoint."""
     if args.config_name is not None:
         return config_of(args)
+    if args.config_dir is not None:
+        raise DwtError(
+            f"--config-dir: expected none without --config-name, got {args.config_dir}; name the "
+            "config too, or leave it out"
+        )
     if args.tuned is None:
         raise DwtError(
             "explain: expected --config-name, of a GLUE task, or --tuned, a run's checkpoint with "

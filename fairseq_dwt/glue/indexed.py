@@ -38,6 +38,45 @@ def load_dictionary(path: str | Path) -> Dictionary:
     return dictionary
 
 
+#: The first bytes of an index: its format, version, type of a token, and number of items.
+_MAGIC, _HEADER = b"MMIDIDX\x00\x00", 26
+
+
+def check_whole(folder: str | Path) -> None:
+    """Refuse a data-bin folder of which a file is cut short, as by a copy that stopped.
+
+    Args:
+        folder: with a folder for each input and one for the labels.
+
+    Raises:
+        DwtError: a memory-mapped data set's index or tokens are too short.
+    """
+    from fairseq.data import indexed_dataset
+
+    for index in sorted(Path(folder).glob("*/*.idx")):
+        with open(index, "rb") as file:
+            head = file.read(_HEADER)
+        if not head.startswith(_MAGIC[: len(head)]):
+            continue  # another of fairseq's formats
+        items = int.from_bytes(head[18:], "little")
+        # a length of four bytes and a place of eight for each item
+        _check_size(index, _HEADER + 12 * items if len(head) == _HEADER else _HEADER)
+        tokens = index.with_suffix(".bin")
+        if items and tokens.is_file():
+            read = indexed_dataset.MMapIndexedDataset.Index(str(index))
+            place, length = read[items - 1]
+            _check_size(tokens, int(place + length * read.dtype().itemsize))
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size
+    if size < expected:
+        raise DwtError(
+            f"{path}: expected {expected:,} bytes, got {size:,}: the file is cut short; copy it "
+            "again, or make it again with preprocess.py"
+        )
+
+
 @contextlib.contextmanager
 def items_at(
     prefix: Path, dictionary: Dictionary

@@ -13,6 +13,7 @@ import torch
 from fairseq import checkpoint_utils, tasks, utils
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ..checkpoint import load_checkpoint
 from ..errors import DwtError
@@ -118,12 +119,16 @@ def _override(cfg: DictConfig, override: str) -> None:
     section, _, key = name.partition(".")
     node = cfg[section] if section in cfg else None
     known = vars(node) if isinstance(node, Namespace) else node
+    refused = DwtError(
+        f"{override}: expected section.name=value of a setting that the run has, such as "
+        "task.data=data-bin, got another"
+    )
     if not equals or known is None or key not in known:
-        raise DwtError(
-            f"{override}: expected section.name=value of a setting that the run has, such as "
-            "task.data=data-bin, got another"
-        )
-    value = OmegaConf.from_dotlist([override])[section][key]
+        raise refused
+    try:
+        value = OmegaConf.from_dotlist([override])[section][key]
+    except (YAMLError, OmegaConfBaseException):
+        raise refused from None
     if isinstance(node, Namespace):
         setattr(node, key, value)
     else:

@@ -8,7 +8,6 @@ from statistics import mean
 from typing import Any
 
 from ..errors import DwtError
-from ..model.names import KINDS
 from ..ticket.similarity import Similarity, similarity
 from . import paper
 from .document import Section, Table
@@ -16,6 +15,7 @@ from .figures import (
     similarity_figure,
 )
 from .found import Found, K
+from .structure import kinds_shown
 
 
 def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section | None:
@@ -36,6 +36,7 @@ def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section 
         if found[i].run.task != found[j].run.task and found[i].run.seed == found[j].run.seed
     ]  # fmt: skip
     rows = []
+    columns = kinds_shown({kind for s in pairs.values() for kind in s.by_kind})
     data["similarity"] = {}
     for name, group, printed in (
         ("across seeds, same task", seeds, paper.JACCARD_SEEDS),
@@ -43,20 +44,20 @@ def similarity_section(found: Sequence[Found], data: dict[str, Any]) -> Section 
     ):
         if not group:
             continue
-        kinds = [[s.by_kind[kind] for s in group if kind in s.by_kind] for kind in KINDS]
+        kinds = [[s.by_kind[kind] for s in group if kind in s.by_kind] for kind in columns]
         figures = {
             "per_matrix": mean(s.per_matrix for s in group),
             "chance": mean(s.chance for s in group),
             "pooled": mean(s.pooled for s in group),
-            **{kind: mean(values) for kind, values in zip(KINDS, kinds) if values},
+            **{kind: mean(values) for kind, values in zip(columns, kinds) if values},
         }
         data["similarity"][name] = {"pairs": len(group), "paper": printed, **figures}
         shown = [f"{figures[key]:.2f}" if key in figures else "–"
-                 for key in ("per_matrix", "chance", "pooled", *KINDS)]  # fmt: skip
+                 for key in ("per_matrix", "chance", "pooled", *columns)]  # fmt: skip
         rows.append([name, str(len(group)), *shown, f"{printed:.2f}"])
     if not rows:
         return None
-    header = ["", "pairs", "per matrix", "by chance", "pooled", *KINDS, "paper"]
+    header = ["", "pairs", "per matrix", "by chance", "pooled", *columns, "paper"]
     note = (
         f"Jaccard similarity of top-{K} tickets: the mean over matrices, what uniformly drawn "
         "tickets of the same sizes are expected to have, and the similarity of all (matrix, "

@@ -48,8 +48,12 @@ def stacks(ticket: Ticket) -> dict[str, Ticket]:
 
 def kinds_of(ticket: Ticket) -> tuple[str, ...]:
     """The kinds of matrices of one stack, in the order of tables."""
-    cross = any(kind_of(name) in CROSS.values() for name in ticket.matrices)
-    return tuple(ALL_KINDS if cross else KINDS)
+    return kinds_shown({kind_of(name) for name in ticket.matrices})
+
+
+def kinds_shown(found: set[str]) -> tuple[str, ...]:
+    """The kinds of a table: a layer's own, and cross-attention's where one was found."""
+    return KINDS if found.isdisjoint(CROSS.values()) else ALL_KINDS
 
 
 def cells(ticket: Ticket, k: int) -> dict[tuple[int, str], str]:
@@ -117,11 +121,12 @@ def describe(ticket: AnyTicket) -> str:
 
 def similarity_table(pairs: Mapping[tuple[str, str], Similarity]) -> str:
     """One pair of tickets a line, in per cent: per matrix, pooled, by kind; their mean last."""
-    rows = [["per matrix", "chance", "pooled", *KINDS, "tickets"]]
+    shown = kinds_shown({kind for found in pairs.values() for kind in found.by_kind})
+    rows = [["per matrix", "chance", "pooled", *shown, "tickets"]]
     figures: list[list[float | None]] = []
     for found in pairs.values():
         kinds = found.by_kind
-        figures.append([found.per_matrix, found.chance, found.pooled, *map(kinds.get, KINDS)])
+        figures.append([found.per_matrix, found.chance, found.pooled, *map(kinds.get, shown)])
     names = [f"{a}  {b}" for a, b in pairs]
     if len(pairs) > 1:
         columns = [[value for value in column if value is not None] for column in zip(*figures)]

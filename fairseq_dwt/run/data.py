@@ -12,7 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..files import sha256
-from ..glue.indexed import load_dictionary
+from ..glue.indexed import check_whole, load_dictionary
 from ..model.roberta import num_embeddings
 from .folder import RUN, launched
 
@@ -41,6 +41,7 @@ def check_data(cfg: Any, settings: Any, pretrained: Pretrained) -> None:
             "task.data: expected a folder that preprocess.py wrote (input0/dict.txt, label/…), "
             f"found none at {cfg.data}; run examples/glue/preprocess.py or check the path"
         )
+    check_whole(cfg.data)
     words = check_dictionary(cfg.data, pretrained)
     labels = None if cfg.regression_target else _check_classes(cfg)
     if cfg.regression_target and cfg.num_classes < 1:

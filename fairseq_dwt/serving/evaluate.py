@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..checkpoint import Pretrained, Tuned, load_checkpoint
 from ..errors import DwtError
+from ..glue.indexed import check_whole
 from ..glue.metrics import scores
 from ..glue.suite import GlueTask
 from ..model.anatomy import add_head
@@ -75,6 +76,7 @@ def evaluate(
             f"{data}: expected the data-bin folder of {task.folder}, found no input0/dict.txt; "
             "make it with examples/glue/preprocess.py, or correct --data"
         )
+    check_whole(data)
     check_dictionary(data, weights, checkpoint)
     sentences = 1 + os.path.isfile(os.path.join(data, "input1", "dict.txt"))
     if tuned.sentences not in (None, sentences):

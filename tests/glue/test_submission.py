@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq_dwt import DwtError
 from fairseq_dwt.checkpoint import Pretrained, Tuned
@@ -15,6 +16,7 @@ from fairseq_dwt.find.controls import random_columns
 from fairseq_dwt.glue.submission import FILES, text_of, write_submission
 from fairseq_dwt.glue.submission import test_sets as sets_of
 from fairseq_dwt.glue.suite import TASKS
+from fairseq_dwt.serving.predict import Predictor
 from fairseq_dwt.ticket import origin_of
 from tests.conftest import WORDS, fine_tuned
 from tests.glue.fixture_data import write_task
@@ -119,6 +121,24 @@ def test_wrong_deltas(wrong, told, small, words, glue, deltas, tmp_path, capsys)
     assert submit(small, words, glue, wrong(deltas), tmp_path / "s.zip") == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "s.zip").exists()
+
+
+def test_an_option_that_would_be_ignored_is_refused(small, words, glue, deltas, tmp_path, capsys):
+    assert submit(small, [*words, "--scores"], glue, deltas[:1], tmp_path / "s.zip") == 2
+    assert "--scores: expected none with --glue-test" in capsys.readouterr().err
+
+
+def test_a_full_device_is_not_a_full_disk(
+    small, words, glue, deltas, tmp_path, capsys, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Predictor, "__call__", full)
+    assert submit(small, words, glue, deltas[:1], tmp_path / "s.zip") == 2
+    told = capsys.readouterr().err
+    assert "Tried to allocate 20.00 GiB); use a smaller --batch-size" in told
+    assert not list(tmp_path.iterdir())
 
 
 def test_sts_b_stays_in_its_range_and_labels_are_the_tasks():

@@ -57,6 +57,8 @@ def test_settings_have_the_runs_types_and_inputs_no_dropout(explain):
 
 REFUSED = {
     "an unknown setting": (["dataset.bacth_size=2"], "of a setting that the run has"),
+    "a value that is no YAML": (["common.seed=[1"], "common.seed=[1: expected section.name=value"),
+    "a folder of configs alone": (["--config-dir", "conf"], "--config-dir: expected none without"),
     "no train data": (["dataset.train_subset=nowhere"], "nowhere"),
     "another model's ticket": (["--ticket", "roberta.large/mnli"], "another model"),
 }

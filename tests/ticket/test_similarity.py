@@ -116,3 +116,14 @@ def test_the_command(capsys):
     assert "expected two tickets or more" in capsys.readouterr().err
     assert main(["similarity", *PUBLISHED, "-k", "1"]) == 2
     assert "without a ranking" in capsys.readouterr().err
+
+
+def test_cross_attention_is_in_the_table(tmp_path, capsys):
+    names = ("decoder.layers.0.encoder_attn.q_proj", "decoder.layers.0.self_attn.q_proj")
+    for path, columns in (("a", (1, 2)), ("b", (3, 2))):
+        found = {name: Columns((4, 9), (column,)) for name, column in zip(names, columns)}
+        Ticket(found, Origin("l1")).save(f"{tmp_path}/{path}.json")
+    assert main(["similarity", f"{tmp_path}/a.json", f"{tmp_path}/b.json"]) == 0
+    header, figures = capsys.readouterr().out.splitlines()
+    found = dict(zip(header.replace("per matrix", "all").split(), figures.split()))
+    assert (found["all"], found["Q"], found["XQ"], found["XO"]) == ("50.0", "100.0", "0.0", "-")

@@ -105,6 +105,15 @@ CASES = {
         r"got valid, of which 1 of 16 rows are longer than 20 tokens .*\+task.shorten_method="
         "truncate .* dataset.skip_invalid_size_inputs_valid_test=true",
     ),
+    "a file that was copied in part": (
+        lambda d: os.truncate(f"{d}/input1/train.bin", 6), [], "input1/train.bin: expected .* bytes, got 6"
+    ),
+    "an index that was copied in part": (
+        lambda d: os.truncate(f"{d}/label/valid.idx", 20), [], "valid.idx: expected 26 bytes, got 20"
+    ),
+    "an index without its last rows": (
+        lambda d: os.truncate(f"{d}/label/valid.idx", 100), [], "valid.idx: expected 218 bytes, got 100"
+    ),
     "all train rows long": (
         lambda d: None, ["dataset.max_tokens=4"], "96 of 96 rows are longer than 4 tokens"
     ),

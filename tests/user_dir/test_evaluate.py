@@ -78,6 +78,8 @@ def test_what_is_refused(train, small, tmp_path, capsys):
     shutil.rmtree(f"{single}/input1")
     for kind in ("bin", "idx"):
         os.unlink(f"{unlabeled}/label/valid.{kind}")
+    partial = str(shutil.copytree(small.data, tmp_path / "part"))
+    os.truncate(f"{partial}/input0/valid.bin", 6)
     shutil.copy(best, tmp_path / "moved.pt")  # nothing beside it says what it was trained with
     for command, told in (
         ([best, "--task", "rte", "--data", small.data], "expected the labels of RTE"),
@@ -87,6 +89,7 @@ def test_what_is_refused(train, small, tmp_path, capsys):
         ([str(tmp_path / "moved.pt"), "--task", "mrpc", "--data", larger], "entries with <mask>"),
         ([best, "--task", "mrpc", "--data", single], "expected examples of 2 sentences"),
         ([best, "--task", "mrpc", "--data", unlabeled], "expected rows with labels in valid"),
+        ([best, "--task", "mrpc", "--data", partial], "valid.bin: expected"),
         ([small.init, "--task", "mrpc", "--data", small.data], "one classification head, got 0"),
         ([best, "--task", "mrpc", "--data", small.data, "--batch-size", "0"], "--batch-size"),
         ([best, "--task", "sts-b", "--data", small.data], "expected a task of classes as"),
