@@ -3,10 +3,13 @@
 fairseq averages every weight, d · average + (1 − d) · weight, which rounds the frozen ones too.
 Of a model marked by :func:`average_inside` the frozen entries are copied, not averaged. Others are
 averaged as before.
+
+An average of every n-th update (``ema.ema_update_freq``) is of the same ones after a resume.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -51,4 +54,12 @@ def average_inside(model: nn.Module, parts: dict[str, Part]) -> None:
 def build_ema(model: nn.Module, cfg: Any, device: Any) -> EMA:
     """The average of a model, as it is marked."""
     marked = hasattr(model, "averaged_inside")
-    return TicketEMA(model, cfg, device) if marked else _stock_build_ema(model, cfg, device)
+    average = TicketEMA(model, cfg, device) if marked else _stock_build_ema(model, cfg, device)
+    average.step = functools.partial(_step, average, average.step)
+    return average
+
+
+def _step(average: EMA, step: Any, model: nn.Module, updates: int | None = None) -> None:
+    if updates is not None:  # fairseq counts from each launch
+        average.update_freq_counter = (updates - 1) % average.config.ema_update_freq
+    step(model, updates)

@@ -33,5 +33,6 @@ def load_checkpoint(*args: Any, **kwargs: Any) -> Any:
     """The trainer's state; without the average, the size of the model, which no one reads again."""
     extra_state, iterator = _stock_load_checkpoint(*args, **kwargs)
     if extra_state is not None:
-        extra_state.pop("ema", None)
+        for name in ("ema", "ema_fp32_params"):
+            extra_state.pop(name, None)
     return extra_state, iterator

@@ -80,8 +80,14 @@ def _signals_noted() -> Iterator[None]:
     _received.clear()
     for number in before:
         signal.signal(number, note)
+    late: list[int] = []
     try:
         yield
+        late = _received[:1]  # it came when the epoch's last update had been saved
     finally:
         restore()
         _received.clear()
+    for last in late:
+        name = signal.Signals(last).name
+        logger.warning(f"{name}: stopped after the epoch; the same command goes on from there")
+        raise SystemExit(128 + last)

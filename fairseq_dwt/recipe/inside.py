@@ -69,6 +69,7 @@ def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
 #: How an error calls what differs from the run whose checkpoints are in the folder.
 _WORDS = {
     "base": "the pre-trained model",
+    "optimizer": "the optimizer",
     "l1_lambda": "ticket.l1_lambda",
     "step": "ticket.step",
     "move_every": "ticket.move_every",

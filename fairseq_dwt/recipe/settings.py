@@ -92,6 +92,11 @@ class TicketSettings:
                 "ticket.move_every: expected a number of updates with ticket.file=slice, and none "
                 f"without, got {self.move_every} with {self.file}"
             )
+        if self.seed is not None and self.file not in ("random", "slice"):
+            raise DwtError(
+                f"ticket.seed: expected none with ticket.file={self.file}, got {self.seed}: it is "
+                "of random and slice; for other batches and another head set common.seed"
+            )
         for name, allowed in (("step", STEPS), ("mode", ("compact", "masked"))):
             if getattr(self, name) not in allowed:
                 raise DwtError(
@@ -171,7 +176,11 @@ def import_user_dir(argv: Sequence[str]) -> None:
     given, rest = parser.parse_known_args(list(argv))
     hydra = [word.partition("=") for word in rest]
     told = [value for name, _, value in hydra if name.lstrip("+") == "ticket.user_dir"]
-    folder = given.ticket_user_dir or (told[-1] if told else None)
+    import_modules(given.ticket_user_dir or (told[-1] if told else None))
+
+
+def import_modules(folder: str | None) -> None:
+    """Import the modules of a user dir, once; DwtError where there is no such folder."""
     if folder is None:
         return
     folder = os.path.join(users_folder() or "", folder)

@@ -105,6 +105,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         with open_dict(cfg):
             if not OmegaConf.is_config(cfg.optimizer):
                 cfg.optimizer = with_name(cfg.optimizer)
+            optimizer = cfg.optimizer._name
             if settings.file is not None:
                 # taken out: older OmegaConfs keep the class of what is replaced
                 cfg["optimizer"] = around(cfg.pop("optimizer"), settings, cfg.optimization.lr)
@@ -120,6 +121,7 @@ class TicketTrainer(Trainer):  # type: ignore[misc]
         self._now: dict[str, Any] = {
             "stage": self._stage,
             "base": self.theta0.pretrained.fingerprint,
+            "optimizer": optimizer,
             "l1_lambda": settings.l1_lambda,
             "step": settings.step if self._stage == 1 else None,
             "move_every": settings.move_every,

@@ -139,17 +139,17 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
             node[key] = candidate
 
 
-def settle_folder(root: DictConfig) -> None:
+def settle_folder(root: DictConfig, folder: str | None) -> None:
     """Give a run the folder that Hydra made for it, whether Hydra changed into it or not.
 
     Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs.
+
+    Args:
+        root: fairseq's whole config.
+        folder: Hydra's; None where there is none, or Hydra 1.0, which always changes into it.
     """
-    if root.checkpoint.save_dir != "." or not HydraConfig.initialized():
-        return
-    # hydra 1.0 has no such key, and always changes into the folder
-    runtime: Any = HydraConfig.get().runtime
-    if "output_dir" in runtime:
-        root.checkpoint.save_dir = runtime.output_dir
+    if root.checkpoint.save_dir == "." and folder is not None:
+        root.checkpoint.save_dir = folder
 
 
 def settle_schedule(root: DictConfig) -> None:
@@ -277,4 +277,18 @@ def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
                 f"{key}: expected settings of {node._name}, got another ({reason}); correct it, or "
                 "leave it out"
             ) from None
+    elif hasattr(registered["registry"][node._name], "add_args"):
+        node = _with_flags(registered["registry"][node._name], node, cfg)
     return node
+
+
+def _with_flags(kind: Any, node: DictConfig, cfg: DictConfig) -> DictConfig:
+    """The settings of one of fairseq's older classes, which has flags: their defaults, and lr."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    kind.add_args(parser)
+    flags = vars(parser.parse_args([]))
+    if "lr" in cfg:
+        flags["lr"] = list(cfg.lr)
+    whole = OmegaConf.create({**flags, **{str(name): node[name] for name in node}})
+    whole._set_parent(cfg)
+    return whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from omegaconf import DictConfig, open_dict
 
@@ -48,10 +50,10 @@ def settle_precision(root: DictConfig) -> None:
             f"common.fp16: fairseq trains in fp16 on a GPU only, got {where}; leave common.fp16 "
             "out to train in fp32"
         )
-    ticket = root.get("optimizer") or {}
-    # older OmegaConfs refuse to look for what another optimizer does not have
-    inside = ticket.get("_name") == "dominant_ticket"
-    if inside and (str(ticket.get("mode")) == "masked" or ticket.get("move_every") is not None):
+    # fairseq's older optimizers are a Namespace of all flags
+    ticket: Any = root["optimizer"] if "optimizer" in root else None
+    inside = getattr(ticket, "_name", None) == "dominant_ticket"
+    if inside and (str(ticket.mode) == "masked" or ticket.move_every is not None):
         with open_dict(common):
             common.fp16_no_flatten_grads = True
 
@@ -60,12 +62,18 @@ def refuse_sharding(root: DictConfig) -> None:
     """Refuse settings under which a weight, its fp32 copy or its state cannot be told from others.
 
     Raises:
-        DwtError: ``fully_sharded``, memory-efficient half precision, BMUF or ZeRO.
+        DwtError: ``fully_sharded``, product quantization, memory-efficient half precision, BMUF or
+            ZeRO.
     """
     if root.distributed_training.ddp_backend == "fully_sharded":
         raise DwtError(
             "distributed_training.ddp_backend: fully_sharded flattens all weights into one, of "
             "which neither θ − θ0 nor a ticket can be told; use legacy_ddp, c10d or pytorch_ddp"
+        )
+    if root.common.quantization_config_path:
+        raise DwtError(
+            "common.quantization_config_path: iterative product quantization replaces the matrices "
+            "as it trains; leave it out, and quantize what comes of the run"
         )
     for name in ("memory_efficient_fp16", "memory_efficient_bf16"):
         if root.common[name]:

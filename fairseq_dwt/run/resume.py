@@ -58,9 +58,12 @@ def resume(root: DictConfig) -> dict[str, Any] | None:
     patience, max_update = root.checkpoint.patience, root.optimization.max_update
     # fairseq counts from 0 again where it resets the optimizer or the data
     counted = 0 if root.checkpoint.reset_optimizer else updates
-    epoch = ((state.get("extra_state") or {}).get("train_iterator") or {}).get("epoch", 1)
+    extra = state.get("extra_state") or {}
+    epoch = (extra.get("train_iterator") or {}).get("epoch", 1)
     last_epoch = root.optimization.max_epoch
+    hours = extra.get("previous_training_time", 0) / 3600
     ended = 0 < max_update <= counted or 0 < patience <= early.get("num_runs", 0)
+    ended = ended or 0 < root.optimization.stop_time_hours < hours
     if ended or (0 < last_epoch < epoch and not root.checkpoint.reset_dataloader):
         logger.info(f"this run has finished already, after {updates} updates: {path}")
         with open_dict(root.optimization):

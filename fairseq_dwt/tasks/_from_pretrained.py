@@ -54,6 +54,9 @@ class FromPretrainedConfig(ScoredConfig):
     cwd: Optional[str] = field(
         default=None, metadata={"help": "folder that relative paths start from [Hydra's cwd]"}
     )
+    folder: Optional[str] = field(
+        default=None, metadata={"help": "folder that Hydra made for the run [its working folder]"}
+    )
 
 
 class FromPretrainedTask(ScoredTask):
@@ -85,7 +88,7 @@ class FromPretrainedTask(ScoredTask):
         """
         allow_fairseq_classes()
         root = cfg._get_root()  # type: ignore[attr-defined]
-        config.settle_folder(root)
+        config.settle_folder(root, cfg.folder)
         if is_master(root.distributed_training):
             hold(root.checkpoint.save_dir)
         resumed = resume(root)

@@ -114,7 +114,11 @@ class ScoredTask(SentencePredictionTask):
         self._dev_scores.finish()
 
     def _keep_predictions(self, stats: Any) -> None:
-        """Write the predictions where this validation is the best so far, as fairseq judges it."""
+        """Write the predictions where this validation is the best so far.
+
+        fairseq compares those alone whose weights it saves: with checkpoints less often than
+        validations, ``checkpoint_best.pt`` may be of another.
+        """
         checkpoint = self.root.checkpoint
         metric, path = checkpoint.best_checkpoint_metric, self._predictions_file
         self._check_metric(stats)

@@ -22,14 +22,19 @@ def _package_folder(name: str = "fairseq_dwt") -> str:
 
 
 def _dwt(key: str):
-    """What ``${dwt:package}`` and ``${dwt:fp16}`` in our configs stand for."""
+    """What ``${dwt:package}``, ``${dwt:fp16}`` and ``${dwt:folder}`` in our configs stand for."""
     if key == "package":
         return os.path.abspath(_package_folder())
     if key == "fp16":
         # omegaconf 2.0 hands a resolver no config; Hydra keeps the one that it is about to run
         hydra = HydraConfig.instance().cfg
         return automatic_fp16({} if hydra is None else hydra.hydra._get_parent().common)
-    raise ValueError(f"${{dwt:{key}}}: expected dwt:package or dwt:fp16")
+    if key == "folder":
+        hydra = HydraConfig.instance().cfg
+        # hydra 1.0 has no such key
+        known = hydra is not None and "output_dir" in hydra.hydra.runtime
+        return hydra.hydra.runtime.output_dir if known else None
+    raise ValueError(f"${{dwt:{key}}}: expected dwt:package, dwt:fp16 or dwt:folder")
 
 
 def automatic_fp16(common) -> bool:

@@ -36,3 +36,26 @@ def test_only_the_ticket_is_averaged(fp32):
 
 def test_other_models_are_averaged_as_before():
     assert type(build_ema(nn.Linear(2, 2), CONFIG, None)) is EMA
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_every_second_update_is_averaged_after_a_resume_too(inside):
+    config = SimpleNamespace(**{**vars(CONFIG), "ema_update_freq": 2})
+
+    def averages(launches):
+        model = nn.Linear(4, 3)
+        nn.init.zeros_(model.weight)
+        if inside:
+            average_inside(model, {"weight": Part((3, 4), columns=torch.tensor([1]))})
+        average = build_ema(model, config, None)
+        for updates in launches:
+            kept = average.get_model().state_dict()
+            average = build_ema(model, config, None)
+            average.restore(kept)
+            for update in updates:
+                with torch.no_grad():
+                    model.weight.add_(1)
+                average.step(model, updates=update)
+        return average.get_model().weight
+
+    assert torch.equal(averages([range(1, 7)]), averages([range(1, 4), range(4, 7)]))

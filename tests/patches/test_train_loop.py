@@ -28,3 +28,11 @@ def test_it_says_saved_only_where_it_can_go_on(setting, monkeypatch, caplog):
         else f"nothing to go on from was saved (checkpoint.{setting})"
     )
     assert f"SIGTERM: stopped after update 3, {told}" in caplog.text
+
+
+def test_a_signal_after_the_epochs_last_update_is_not_lost(caplog):
+    with pytest.raises(SystemExit) as ended, train_loop._signals_noted():
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "SIGTERM: stopped after the epoch" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

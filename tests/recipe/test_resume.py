@@ -83,6 +83,11 @@ OTHERS = {
     ),
     "another ticket": ("s2", ticket_run(file="random", k=1, seed=7), "expected the ticket"),
     "another stage": ("s2", ticket_run(**FIND), "expected a checkpoint of stage 1"),
+    "another optimizer": (
+        "s2",
+        [*ticket_run(file="random", k=1), "--optimizer", "nag"],
+        "expected the optimizer adam of the run whose checkpoints are here, got nag",
+    ),
     "another θ0": (
         "s1",
         [*ticket_run(**FIND), "--finetune-from-model", "pre/other.pt"],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from fairseq_dwt import DwtError
+from fairseq_dwt.patches.add_defaults import add_defaults
 from fairseq_dwt.recipe.settings import (
     TicketSettings,
     add_flags,
@@ -15,6 +16,7 @@ from fairseq_dwt.recipe.settings import (
     import_user_dir,
     take_settings,
 )
+from fairseq_dwt.run.precision import settle_precision
 
 
 def test_a_config_without_them_has_none():
@@ -49,6 +51,7 @@ def test_flags_are_the_same_settings():
         ({"l1_lambda": 1.0, "sigma": 0.0}, "ticket.sigma: expected a positive threshold"),
         ({"l1_lambda": -1.0}, "ticket.l1_lambda: expected a number"),
         ({"l1_lambda": 1.0, "step": "newton"}, "ticket.step: expected proximal or subgradient"),
+        ({"file": "oneshot", "seed": 2}, "ticket.seed: expected none with ticket.file=oneshot"),
         ("oneshot", "ticket: expected settings such as"),
     ],
 )
@@ -66,3 +69,18 @@ def test_a_recipes_own_user_dir_is_imported_first(argv):
             import_user_dir(argv)
     else:
         assert import_user_dir(argv) is None
+
+
+def test_it_may_stand_in_a_config():
+    with pytest.raises(DwtError, match="ticket.user_dir: expected the folder .* /nowhere"):
+        add_defaults(OmegaConf.create({"ticket": {"file": "random", "user_dir": "/nowhere"}}))
+
+
+def test_an_older_optimizer_of_flags_settles_its_precision():
+    fairseqs = OmegaConf.create({
+        "common": {"cpu": True, "tpu": False, "amp": False, "fp16": False, "bf16": False},
+        "optimizer": None,
+    })  # fmt: skip
+    fairseqs._set_flag("allow_objects", True)
+    fairseqs.optimizer = Namespace(optimizer="adamax", lr=[0.1])
+    settle_precision(fairseqs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.optim import _build_optimizer
 from omegaconf import OmegaConf
 
 from fairseq_dwt import DwtError, register
@@ -78,6 +79,28 @@ def test_a_wrapped_optimizer_that_fairseq_does_not_know(node, told):
     register()
     with pytest.raises(DwtError, match=f"wrapped_optimizer{told}"):
         wrapped_config(OmegaConf.create({"wrapped_optimizer": node}), "wrapped_optimizer", "adam")
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adadelta", "adamax", "adafactor"])
+def test_fairseqs_older_optimizers_of_flags_can_be_wrapped(name):
+    register()
+    settings = {"_name": name, "weight_decay": 0.25}
+    cfg = OmegaConf.create({"wrapped_optimizer": settings, "lr": [0.5]})
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = _build_optimizer(wrapped_config(cfg, "wrapped_optimizer", "adam"), [weight])
+    (group,) = optimizer.optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    assert not torch.equal(weight, torch.ones(3))
+
+
+def test_a_run_that_its_time_ended_is_finished(train, ticket):
+    given = [f"optimizer.ticket={ticket}", "optimization.stop_time_hours=1e-9"]
+    for _ in range(2):
+        folder = train("ticket_rte", *given)
+        history = load_checkpoint(f"{folder}/checkpoint_last.pt")["optimizer_history"]
+        assert history[-1]["num_updates"] == 1
 
 
 def test_verify_sees_a_single_bit(train, ticket, pretrained, tmp_path):

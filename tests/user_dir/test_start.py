@@ -19,6 +19,7 @@ from fairseq_dwt import DwtError
         ("task.metrics=bleu", "task.metrics: expected some of"),
         ("distributed_training.ddp_backend=fully_sharded", "ddp_backend: fully_sharded"),
         ("distributed_training.zero_sharding=os", "zero_sharding: a ticket's optimizer states"),
+        ("common.quantization_config_path=q.yaml", "common.quantization_config_path: iterative"),
         ("optimization.use_bmuf=true", "optimization.use_bmuf: it averages parameters"),
         ("common.memory_efficient_fp16=true", "memory_efficient_fp16: it avoids fp32 copies"),
         ("checkpoint.checkpoint_suffix=_a", "checkpoint_suffix: it puts several runs' checkpoints"),
