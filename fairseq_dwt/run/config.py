@@ -211,9 +211,12 @@ def set_shape(model: DictConfig | argparse.Namespace, pretrained: Pretrained) ->
             continue
         value, typed = pretrained.settings[name], given.get(name)
         if typed is not None and typed != value:
+            # fairseq-train's --arch has set them all
+            remedy = f"pass --{name.replace('_', '-')} {value}, or the --arch of the file"
+            if not isinstance(model, argparse.Namespace):
+                remedy = "leave it out: the model's shape comes from the pre-trained file"
             raise DwtError(
-                f"model.{name}: expected {value} as in {pretrained.path}, got {typed}; "
-                "leave it out: the model's shape comes from the pre-trained file"
+                f"model.{name}: expected {value} as in {pretrained.path}, got {typed}; {remedy}"
             )
         if isinstance(model, argparse.Namespace):
             setattr(model, name, value)

@@ -48,10 +48,13 @@ def test_plain_fairseq_train_with_user_dir(small, tmp_path):
         "--lr", "0.01", "--lr-scheduler", "polynomial_decay", "--total-num-update", "3",
         "--required-batch-size-multiple", "1",
     ]  # fmt: skip
-    finish(start(
+    stage_1 = [
         *common, "--task", "ticket_extract", "--criterion", "l1_to_init", "--l1-lambda", "0.01",
-        "--sigma", "0.001", "--optimizer", "adam", cwd=tmp_path,
-    ))  # fmt: skip
+        "--sigma", "0.001", "--optimizer", "adam",
+    ]  # fmt: skip
+    larger, _ = start(*stage_1, "--encoder-layers", "3", cwd=tmp_path).communicate(timeout=300)
+    assert "got 3; pass --encoder-layers 2, or the --arch of the file" in larger
+    finish(start(*stage_1, cwd=tmp_path))
     ticket = str(tmp_path / "ticket.json")
     assert load_ticket(ticket).origin.l1_lambda == 0.01
     second = tmp_path / "second"
