@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 import pytest
+from fairseq.dataclass.utils import omegaconf_no_object_check
 from omegaconf import OmegaConf
 
 from fairseq_dwt import DwtError
@@ -77,10 +78,7 @@ def test_it_may_stand_in_a_config():
 
 
 def test_an_older_optimizer_of_flags_settles_its_precision():
-    fairseqs = OmegaConf.create({
-        "common": {"cpu": True, "tpu": False, "amp": False, "fp16": False, "bf16": False},
-        "optimizer": None,
-    })  # fmt: skip
-    fairseqs._set_flag("allow_objects", True)
-    fairseqs.optimizer = Namespace(optimizer="adamax", lr=[0.1])
-    settle_precision(fairseqs)
+    common = {name: False for name in ("tpu", "amp", "fp16", "bf16")}
+    flags = Namespace(optimizer="adamax", lr=[0.1])
+    with omegaconf_no_object_check():
+        settle_precision(OmegaConf.create({"common": {**common, "cpu": True}, "optimizer": flags}))
