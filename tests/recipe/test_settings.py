@@ -78,7 +78,7 @@ def test_it_may_stand_in_a_config():
 
 
 def test_an_older_optimizer_of_flags_settles_its_precision():
-    common = {name: False for name in ("tpu", "amp", "fp16", "bf16")}
+    common = dict.fromkeys(("tpu", "amp", "fp16", "bf16"), False)
     flags = Namespace(optimizer="adamax", lr=[0.1])
     with omegaconf_no_object_check():
         settle_precision(OmegaConf.create({"common": {**common, "cpu": True}, "optimizer": flags}))
