@@ -27,14 +27,20 @@ _received: list[int] = []
 
 
 @functools.wraps(_stock_train)
-def train(cfg: Any, trainer: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+def train(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: Any) -> Any:
     """An epoch; a signal that comes in it is noted."""
     # Several workers must stop at the same update; they end as fairseq ends them, at once.
     alone = trainer.data_parallel_world_size == 1
     if not (alone and getattr(task, "stops_when_told", False)):
-        return _stock_train(cfg, trainer, task, *args, **kwargs)
+        return _stock_train(cfg, trainer, task, epoch_itr, *args)
     with _signals_noted():
-        return _stock_train(cfg, trainer, task, *args, **kwargs)
+        losses, should_stop = _stock_train(cfg, trainer, task, epoch_itr, *args)
+        late = _received[:1]  # it came after the epoch's last update
+    if late and not _ends(cfg, epoch_itr, should_stop):
+        name = signal.Signals(late[0]).name
+        logger.warning(f"{name}: stopped after the epoch, at its last checkpoint")
+        raise SystemExit(128 + late[0])
+    return losses, should_stop
 
 
 @functools.wraps(_stock_validate_and_save)
@@ -50,10 +56,15 @@ def validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *args: 
                 kept = f"nothing to go on from was saved (checkpoint.{setting})"
         logger.warning(f"{name}: stopped after update {trainer.get_num_updates()}, {kept}")
         raise SystemExit(128 + _received[0])
-    last_epoch = cfg.optimization.max_epoch or math.inf
-    if (should_stop or epoch_itr.next_epoch_idx > last_epoch) and hasattr(task, "ended"):
+    if _ends(cfg, epoch_itr, should_stop) and hasattr(task, "ended"):
         task.ended()
     return losses, should_stop
+
+
+def _ends(cfg: Any, epoch_itr: Any, should_stop: bool) -> bool:
+    """Whether training has come to its end by itself."""
+    last_epoch = cfg.optimization.max_epoch or math.inf
+    return should_stop or epoch_itr.next_epoch_idx > last_epoch
 
 
 @contextmanager
@@ -80,14 +91,8 @@ def _signals_noted() -> Iterator[None]:
     _received.clear()
     for number in before:
         signal.signal(number, note)
-    late: list[int] = []
     try:
         yield
-        late = _received[:1]  # it came when the epoch's last update had been saved
     finally:
         restore()
         _received.clear()
-    for last in late:
-        name = signal.Signals(last).name
-        logger.warning(f"{name}: stopped after the epoch; the same command goes on from there")
-        raise SystemExit(128 + last)

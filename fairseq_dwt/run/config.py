@@ -142,11 +142,8 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
 def settle_folder(root: DictConfig, folder: str | None) -> None:
     """Give a run the folder that Hydra made for it, whether Hydra changed into it or not.
 
-    Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs.
-
-    Args:
-        root: fairseq's whole config.
-        folder: Hydra's; None where there is none, or Hydra 1.0, which always changes into it.
+    Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs. Without
+    Hydra, or with 1.0, which always changes into it, ``folder`` is None.
     """
     if root.checkpoint.save_dir == "." and folder is not None:
         root.checkpoint.save_dir = folder
@@ -281,17 +278,22 @@ def wrapped_config(cfg: DictConfig, key: str, default: str) -> DictConfig:
                 "leave it out"
             ) from None
     elif hasattr(registered["registry"][node._name], "add_args"):
-        node = _with_flags(registered["registry"][node._name], node, cfg)
+        node = _with_flags(registered["registry"][node._name], key, node, cfg)
     return node
 
 
-def _with_flags(kind: Any, node: DictConfig, cfg: DictConfig) -> DictConfig:
+def _with_flags(kind: Any, key: str, node: DictConfig, cfg: DictConfig) -> DictConfig:
     """The settings of one of fairseq's older classes, which has flags: their defaults, and lr."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     kind.add_args(parser)
-    flags = vars(parser.parse_args([]))
-    if "lr" in cfg:
-        flags["lr"] = list(cfg.lr)
-    whole = OmegaConf.create({**flags, **{str(name): node[name] for name in node}})
+    flags, given = vars(parser.parse_args([])), {str(name): node[name] for name in node}
+    strange = sorted(given.keys() - flags.keys() - {"_name", "lr"})
+    if strange:
+        raise DwtError(
+            f"{key}: expected settings of {node._name}, {', '.join(sorted(flags))}, got "
+            f"{strange[0]}; correct it, or leave it out"
+        )
+    rate = {"lr": list(cfg.lr)} if "lr" in cfg else {}
+    whole = OmegaConf.create({**flags, **rate, **given})
     whole._set_parent(cfg)
     return whole

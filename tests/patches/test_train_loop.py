@@ -30,9 +30,26 @@ def test_it_says_saved_only_where_it_can_go_on(setting, monkeypatch, caplog):
     assert f"SIGTERM: stopped after update 3, {told}" in caplog.text
 
 
-def test_a_signal_after_the_epochs_last_update_is_not_lost(caplog):
-    with pytest.raises(SystemExit) as ended, train_loop._signals_noted():
+@pytest.mark.parametrize(("should_stop", "max_epoch"), [(False, 0), (True, 0), (False, 1)])
+def test_a_signal_after_the_epochs_last_update(should_stop, max_epoch, monkeypatch, caplog):
+    """It is not lost, and a run that has come to its end has ended well."""
+
+    def epoch(*args):
         signal.raise_signal(signal.SIGTERM)
-    assert ended.value.code == 128 + signal.SIGTERM
-    assert "SIGTERM: stopped after the epoch" in caplog.text
+        return [None], should_stop
+
+    monkeypatch.setattr(train_loop, "_stock_train", epoch)
+    run = (
+        SimpleNamespace(optimization=SimpleNamespace(max_epoch=max_epoch)),
+        SimpleNamespace(data_parallel_world_size=1),
+        SimpleNamespace(stops_when_told=True),
+        SimpleNamespace(next_epoch_idx=2),
+    )
+    if should_stop or max_epoch:
+        assert train_loop.train(*run) == ([None], should_stop)
+    else:
+        with pytest.raises(SystemExit) as ended:
+            train_loop.train(*run)
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert "SIGTERM: stopped after the epoch" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

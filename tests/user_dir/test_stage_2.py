@@ -64,6 +64,7 @@ def test_outside_the_ticket_nothing_moves_and_inside_all_does(
             "{_name: adam, betas",
             ": expected a name, or YAML such as {_name: adam}, got {_name: adam,",
         ),
+        ({"_name": "sgd", "momentun": 0.9}, ": expected settings of sgd, .* got momentun"),
         ("adamw", "._name: expected one of .*adam, .*, got adamw"),
         (
             {"_name": "adam", "weight_decy": 0.1},
