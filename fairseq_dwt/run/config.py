@@ -142,8 +142,8 @@ def resolve_paths(root: DictConfig, cwd: str | None, only: str | None = None) ->
 def settle_folder(root: DictConfig, folder: str | None) -> None:
     """Give a run the folder that Hydra made for it, whether Hydra changed into it or not.
 
-    Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs. Without
-    Hydra, or with 1.0, which always changes into it, ``folder`` is None.
+    Our configs save in ``.``; with ``hydra.job.chdir=false`` that is the folder of all jobs.
+    Without Hydra, or with 1.0, which always changes into it, ``folder`` is None.
     """
     if root.checkpoint.save_dir == "." and folder is not None:
         root.checkpoint.save_dir = folder
