@@ -15,7 +15,7 @@ from omegaconf import II, open_dict
 from ..checkpoint import Pretrained
 from ..errors import DwtError
 from ..find.l1 import InitDistance
-from ..run.config import wrapped_config
+from ..run.wrapped import wrapped_config
 from ..train.halves import HALVES, fp32_copies
 
 

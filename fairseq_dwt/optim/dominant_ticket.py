@@ -12,7 +12,7 @@ from omegaconf import II
 
 from ..errors import DwtError
 from ..find.methods import WORDS
-from ..run.config import wrapped_config
+from ..run.wrapped import wrapped_config
 from ..train.marks import mark_of
 from ..train.masked import frozen_entries_kept
 from ..train.states import Layout, from_file, to_file

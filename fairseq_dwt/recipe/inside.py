@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from fairseq.optim import OPTIMIZER_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import load_checkpoint, mapping
@@ -14,6 +15,7 @@ from ..errors import DwtError
 from ..optim.dominant_ticket import DominantTicketConfig
 from ..run.folder import ticket_in
 from ..run.resume import checkpoint_to_resume, has_finished
+from ..run.wrapped import flags_of
 from ..ticket import load_ticket
 from ..train.compact import write_back
 from ..train.moving import MovingSlice
@@ -40,21 +42,16 @@ def without_ours(section: Any) -> Any:
     return Namespace(**told)
 
 
-def with_name(optimizer: Any) -> DictConfig:
-    """An older optimizer, a Namespace of all flags, as a config."""
-    flags = {
-        n: v
-        for n, v in vars(optimizer).items()
-        if isinstance(v, (str, int, float, list, type(None)))
-    }
-    return OmegaConf.create({**flags, "_name": optimizer.optimizer})
+def with_name(optimizer: Namespace) -> DictConfig:
+    """An older optimizer, a Namespace of all flags of the run, as a config of its own flags."""
+    name = optimizer.optimizer
+    own = vars(optimizer).keys() & {*flags_of(OPTIMIZER_REGISTRY[name]), "lr"}
+    return OmegaConf.create({**{flag: getattr(optimizer, flag) for flag in own}, "_name": name})
 
 
 def around(optimizer: Any, settings: TicketSettings, lr: Any) -> DictConfig:
     """The recipe's optimizer inside the ticket."""
-    inner = dict(plain(optimizer))
-    if "optimizer" not in inner:  # the older ones look for it in their flags
-        inner.pop("lr", None)
+    inner = {name: value for name, value in plain(optimizer).items() if name != "lr"}
     node = vars(DominantTicketConfig()) | {
         "_name": "dominant_ticket",
         "ticket": settings.file,

@@ -14,7 +14,7 @@ from fairseq_dwt import DwtError, register
 from fairseq_dwt.checkpoint import Pretrained, load_checkpoint
 from fairseq_dwt.delta.verify import moved_outside
 from fairseq_dwt.find.controls import random_columns, random_elements
-from fairseq_dwt.run.config import wrapped_config
+from fairseq_dwt.run.wrapped import wrapped_config
 from fairseq_dwt.ticket import Columns, Ticket, load_ticket, origin_of
 from tests.conftest import weights, write_roberta
 
