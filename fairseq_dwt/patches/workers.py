@@ -1,8 +1,8 @@
 """A run ends with the sentence of a :class:`DwtError` in a worker that fairseq spawned, one a GPU.
 
 torch hands a worker's error to the process that spawned it as the text of a traceback; every other
-error stays as it is. So does every one under fairseq-hydra-train, whose first process does not
-import a user dir: there the sentence is the traceback's last line.
+error stays as it is. The first process of fairseq-hydra-train does not import a user dir: there
+hydra_plugins/fairseq_dwt_search_path does the same.
 """
 
 import functools

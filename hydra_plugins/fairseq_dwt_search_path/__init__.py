@@ -5,6 +5,7 @@ Hydra imports every plugin at every start, so nothing heavy is imported here.
 
 import argparse
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
@@ -97,6 +99,34 @@ def _lend_schema(name) -> None:
         # its defaults, without its types: base has a section for Hydra, which they would not let in
         schema.node = OmegaConf.create(OmegaConf.to_container(schema.node))
         repo["base.yaml"] = schema
+
+
+def _tell_workers_sentences() -> None:
+    """One sentence for what the workers of several GPUs could not do, as from one GPU.
+
+    fairseq's first process, which spawns them, does not import a user dir; what they raise reaches
+    it as the text of a traceback. fairseq_dwt.patches.workers does the same for fairseq-train.
+    """
+    utils = sys.modules.get("fairseq.distributed.utils")
+    if utils is None:
+        return
+    stock_call_main = utils.call_main
+
+    @functools.wraps(stock_call_main)
+    def call_main(*args, **kwargs):
+        try:
+            return stock_call_main(*args, **kwargs)
+        except Exception as error:
+            ours = r"^fairseq_dwt\.errors\.DwtError: (.*)$"
+            told = re.search(ours, str(error), re.MULTILINE)
+            if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            raise CompactHydraException(told.group(1)) from None
+
+    utils.call_main = call_main
+
+
+_tell_workers_sentences()
 
 
 class FairseqDwtSearchPath(SearchPathPlugin):

@@ -83,6 +83,37 @@ def test_a_dummy_batch_adds_nothing(run, small, tmp_path):
     assert_same_weights(one, two, Pretrained(small.init).tensors)
 
 
+#: ``fairseq-hydra-train`` where it sees two GPUs, for each of which it spawns a worker.
+SPAWNS = """
+import torch
+torch.cuda.device_count = lambda: 2
+from fairseq_cli.hydra_train import cli_main
+cli_main()
+"""
+
+
+@pytest.mark.parametrize("settings, told", [
+    ((), None),
+    (("optimizer.ticket=gone.json",), "gone.json: expected a ticket file, found none"),
+], ids=["a run", "bad input"])  # fmt: skip
+def test_workers_that_fairseq_spawns(settings, told, small, tmp_path):
+    """They find the run's folder and the user's; what they cannot do is told in a sentence."""
+    process = start(
+        "-c", SPAWNS, *RUNS["compact"], *COMMON, "common.cpu=true", "hydra.job.chdir=false",
+        f"hydra.run.dir={tmp_path}/run", "distributed_training.distributed_world_size=2",
+        "distributed_training.distributed_backend=gloo", "optimization.max_update=2", *settings,
+        cwd=small.folder,
+    )  # fmt: skip
+    output, _ = process.communicate(timeout=600)
+    if told is None:
+        assert process.returncode == 0, output[-4000:]
+        assert os.path.isfile(tmp_path / "run" / "checkpoint_last.pt")
+    else:
+        assert process.returncode == 1 and "Traceback" not in output, output[-4000:]
+        assert f"\n{small.folder}/{told}; " in output, output[-4000:]
+        assert not os.path.exists(tmp_path / "run" / "checkpoint_last.pt")
+
+
 @pytest.mark.parametrize("run", ["stage 1", "compact"])
 def test_a_killed_worker_ends_the_job(run, small, tmp_path):
     group = workers(
