@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+import hydra
 import pytest
 import torch
+from packaging.version import Version
 
 from fairseq_dwt.checkpoint import Pretrained
 from fairseq_dwt.delta.verify import moved_outside
@@ -90,6 +92,8 @@ torch.cuda.device_count = lambda: 2
 from fairseq_cli.hydra_train import cli_main
 cli_main()
 """
+#: hydra 1.0 always changes into the run's folder.
+STAYS = [] if Version(hydra.__version__) < Version("1.2") else ["hydra.job.chdir=false"]
 
 
 @pytest.mark.parametrize("settings, told", [
@@ -99,9 +103,8 @@ cli_main()
 def test_workers_that_fairseq_spawns(settings, told, small, tmp_path):
     """They find the run's folder and the user's; what they cannot do is told in a sentence."""
     process = start(
-        "-c", SPAWNS, *RUNS["compact"], *COMMON, "common.cpu=true", "hydra.job.chdir=false",
-        f"hydra.run.dir={tmp_path}/run", "distributed_training.distributed_world_size=2",
-        "distributed_training.distributed_backend=gloo", "optimization.max_update=2", *settings,
+        "-c", SPAWNS, *RUNS["compact"], *COMMON, "common.cpu=true", *STAYS, f"hydra.run.dir={tmp_path}/run",
+        "distributed_training.distributed_world_size=2", "distributed_training.distributed_backend=gloo", "optimization.max_update=2", *settings,
         cwd=small.folder,
     )  # fmt: skip
     output, _ = process.communicate(timeout=600)
