@@ -103,8 +103,9 @@ STAYS = [] if Version(hydra.__version__) < Version("1.2") else ["hydra.job.chdir
 def test_workers_that_fairseq_spawns(settings, told, small, tmp_path):
     """They find the run's folder and the user's; what they cannot do is told in a sentence."""
     process = start(
-        "-c", SPAWNS, *RUNS["compact"], *COMMON, "common.cpu=true", *STAYS, f"hydra.run.dir={tmp_path}/run",
-        "distributed_training.distributed_world_size=2", "distributed_training.distributed_backend=gloo", "optimization.max_update=2", *settings,
+        "-c", SPAWNS, *RUNS["compact"], *COMMON, *STAYS, *settings, "common.cpu=true",
+        "optimization.max_update=2", "distributed_training.distributed_world_size=2",
+        "distributed_training.distributed_backend=gloo", f"hydra.run.dir={tmp_path}/run",
         cwd=small.folder,
     )  # fmt: skip
     output, _ = process.communicate(timeout=600)
